@@ -1,0 +1,177 @@
+"""The database: one handle, one way to write, and times that are always UTC.
+
+Reading starts a transaction by itself and sees one snapshot; `release` ends it. Writing
+happens inside `transaction()` and nowhere else: on SQLite it takes the write lock at
+once, because a reader that turns into a writer half-way is refused by SQLite when
+somebody else wrote in between.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from flask_sqlalchemy.session import Session as FlaskSession
+from sqlalchemy import Connection, DateTime, Dialect, MetaData, event
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.orm import DeclarativeBase, Session, scoped_session
+from sqlalchemy.types import TypeDecorator
+
+BUSY_SECONDS = 10
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    f"busy_timeout={BUSY_SECONDS * 1000}",
+)
+_WRITING = "holdfast_writing"
+
+
+class Base(DeclarativeBase):
+    """The base of every table; constraints get names so that they can be migrated."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_N_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+# Objects stay usable after a commit: a page shows what it just wrote without asking
+# again, and a download that let go of its transaction does not silently begin another.
+db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """A moment: takes aware datetimes only, and gives them back in UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(
+        self, value: datetime | None, dialect: Dialect
+    ) -> datetime | None:
+        """Turn an aware moment into UTC (without its zone for SQLite)."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("A time without a zone can't be stored.")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(
+        self,
+        value: datetime | None,
+        dialect: Dialect,  # noqa: ARG002 - the signature is SQLAlchemy's
+    ) -> datetime | None:
+        """Give the moment back in UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            return value.replace(tzinfo=UTC)
+        return value.astimezone(UTC)
+
+
+def utcnow() -> datetime:
+    """Return the present moment in UTC."""
+    return datetime.now(UTC)
+
+
+@contextmanager
+def transaction() -> Iterator[scoped_session[FlaskSession]]:
+    """Write: commit when the block ends well, undo everything when it raises.
+
+    What was read before is read afresh inside the block. Blocks do not nest, because
+    the inner one could not promise that its rows are durable when it ends.
+    """
+    session = db.session
+    if session.info.get(_WRITING):
+        raise RuntimeError("A transaction is open already; pass its session on.")
+    if session.new or session.deleted or any(map(session.is_modified, session.dirty)):
+        raise RuntimeError("Rows were changed before storage.db.transaction() began.")
+    session.rollback()
+    # The identity of the session is fixed here, so that the flag is cleared even if
+    # the block leaves the application context it started in.
+    own = session()
+    own.info[_WRITING] = True
+    try:
+        _begin(own)
+        yield session
+        own.commit()
+    except BaseException:
+        own.rollback()
+        raise
+    finally:
+        own.info.pop(_WRITING, None)
+
+
+def _begin(session: Session) -> None:
+    session.connection(execution_options={"sqlite_begin": "IMMEDIATE"})
+
+
+def release() -> None:
+    """End the read transaction, so that no snapshot is held while bytes are streamed.
+
+    Objects that were loaded keep what they know.
+    """
+    if db.session.info.get(_WRITING):
+        raise RuntimeError("A transaction can't be let go of while it is written.")
+    db.session.commit()
+
+
+def _refuse_stray_writes(session: Session, *_: object) -> None:
+    if not session.info.get(_WRITING):
+        raise RuntimeError("Rows are written inside storage.db.transaction() only.")
+
+
+event.listen(db.session, "before_flush", _refuse_stray_writes)
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    if not isinstance(connection, sqlite3.Connection):
+        return
+    # The driver would begin transactions by its own rules; `_emit_begin` does it.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _emit_begin(connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        mode = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
+        connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+def engine_options(url: str) -> dict[str, Any]:
+    """Return how to connect to the database at `url`."""
+    options: dict[str, Any] = {"pool_size": 16, "max_overflow": 48}
+    if make_url(url).get_backend_name() == "sqlite":
+        return {**options, "connect_args": {"timeout": BUSY_SECONDS}}
+    connect = {"connect_timeout": 5, "application_name": "holdfast"}
+    return {**options, "pool_pre_ping": True, "connect_args": connect}
+
+
+def watch(engine: Engine) -> None:
+    """Make every connection of `engine` follow the rules of this module."""
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _emit_begin)
+
+
+def init_app(app: Flask) -> None:
+    """Bind the database named in the settings; nothing is opened yet."""
+    url = app.config["HOLDFAST"].database_url
+    app.config["SQLALCHEMY_DATABASE_URI"] = url
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(url)
+    db.init_app(app)
+    with app.app_context():
+        for engine in db.engines.values():
+            watch(engine)
