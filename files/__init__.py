@@ -1,0 +1,1 @@
+"""What the user sees: folders, files, uploads, downloads and the trash."""
