@@ -1,0 +1,18 @@
+"""Who somebody is and what they may reach: accounts, sessions, access, CSRF."""
+
+from flask import Flask
+
+from auth import access, cli, csrf, sessions, views
+
+
+def init_app(app: Flask) -> None:
+    """Add sessions, the guards before every request, the pages and the commands.
+
+    The access guard comes before the CSRF guard, so that a stranger is asked to sign
+    in rather than told about tokens.
+    """
+    sessions.init_app(app)
+    access.init_app(app)
+    csrf.init_app(app)
+    app.register_blueprint(views.blueprint)
+    app.cli.add_command(cli.commands)

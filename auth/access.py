@@ -1,0 +1,97 @@
+"""Every view is private unless it says otherwise, and who may come in."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+from flask import Flask, abort, current_app, redirect, request, url_for
+from flask_login import current_user
+from werkzeug.wrappers import Response
+
+from auth.audit import note
+from auth.errors import NotSignedIn
+
+_View = TypeVar("_View", bound=Callable[..., Any])
+_LONGEST_NEXT = 2048
+
+
+def init_app(app: Flask) -> None:
+    """Ask every request for a session before anything else looks at it."""
+    app.before_request(guard)
+
+
+def public(view: _View) -> _View:
+    """Let everybody use this view; nothing here touches the session for it."""
+    view.access = "public"  # type: ignore[attr-defined]
+    return view
+
+
+def administrators_only(view: _View) -> _View:
+    """Let administrators use this view; for others it does not exist."""
+    view.access = "administrators"  # type: ignore[attr-defined]
+    return view
+
+
+def make_public(app: Flask, *endpoints: str) -> None:
+    """Open endpoints of packages that do not import this one."""
+    for endpoint in endpoints:
+        public(app.view_functions[endpoint])
+
+
+def guard() -> Response | None:
+    """Send strangers to the login page, and others away from what is not theirs."""
+    if request.endpoint is None:
+        return None
+    view = current_app.view_functions[request.endpoint]
+    access = getattr(view, "access", "private")
+    if access == "public":
+        return None
+    if not current_user.is_authenticated:
+        return _ask_to_sign_in()
+    if access == "administrators" and not current_user.is_admin:
+        note("access", "denied", why="not an administrator")
+        abort(404)
+    return None
+
+
+def _ask_to_sign_in() -> Response:
+    note("access", "denied", why="not signed in")
+    if wants_json():
+        raise NotSignedIn("You are not signed in. Sign in, then try again.")
+    if request.method not in ("GET", "HEAD"):
+        return redirect(url_for("auth.login"))
+    return redirect(url_for("auth.login", next=_here()))
+
+
+def _here() -> str:
+    path = quote(request.root_path.rstrip("/") + request.path)
+    query = request.query_string.decode("ascii", "ignore")
+    return f"{path}?{query}" if query else path
+
+
+def wants_json() -> bool:
+    """Tell whether the answer should be JSON: for PUT, and where it is asked for."""
+    if request.method == "PUT":
+        return True
+    accepted = request.accept_mimetypes
+    return accepted["application/json"] > accepted["text/html"]
+
+
+def safe_next(target: str | None) -> str:
+    """Return `target` if it is a path on this site, else the files.
+
+    Browsers drop tabs and line ends, read a backslash as a slash and `//host` as
+    another site, so only a plain path is let through.
+    """
+    home = "/files/"
+    if not target or len(target) > _LONGEST_NEXT:
+        return home
+    if any(ord(c) <= 32 or ord(c) == 127 or c == "\\" for c in target):
+        return home
+    if not target.startswith("/") or target.startswith("//"):
+        return home
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return home
+    return home if parts.scheme or parts.netloc else target

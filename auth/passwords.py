@@ -1,0 +1,88 @@
+"""Passwords: hashed with Argon2id, compared after NFKC, refused when easy to guess."""
+
+import threading
+import unicodedata
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from auth.errors import WeakPassword
+
+LONGEST = 1024
+GOOD_SCORE = 3
+# zxcvbn takes time that grows with the square of the length.
+_SCORED = 72
+_hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
+# Each hash takes 19 MiB and a core: a flood of logins must queue, not eat the machine.
+_slots = threading.BoundedSemaphore(2)
+# The hash of a password that nobody has: unknown users cost the same work as known.
+_NOBODY = (
+    "$argon2id$v=19$m=19456,t=2,p=1$mCO6AOaZtaFc0osV2WZUFA"
+    "$UtXoX8nM8nfX/XNzK4SyyA+KPuBZmb405TxHCa8jp88"
+)
+
+
+def normalize(password: str) -> str:
+    """Return the one form in which a password is hashed, whatever keyboard typed it."""
+    return unicodedata.normalize("NFKC", password)
+
+
+def hash_password(password: str) -> str:
+    """Return the Argon2id hash of a password."""
+    with _slots:
+        return _hasher.hash(normalize(password).encode())
+
+
+def verify(stored: str | None, password: str) -> bool:
+    """Tell whether the password is right, with exactly one verification.
+
+    Without a stored hash the same work is done and the answer is no. A password longer
+    than any that can be set is wrong without work.
+    """
+    if len(password) > LONGEST:
+        return False
+    with _slots:
+        matches = _matches(stored or _NOBODY, normalize(password))
+    return matches and stored is not None
+
+
+def _matches(stored: str, password: str) -> bool:
+    try:
+        return _hasher.verify(stored, password.encode())
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def needs_rehash(stored: str) -> bool:
+    """Tell whether a hash was made with other parameters than today's."""
+    return _hasher.check_needs_rehash(stored)
+
+
+def check_new(password: str, minimum: int, about: list[str]) -> None:
+    """Refuse a new password that is too short, too long or too easy to guess.
+
+    `about` holds words that an attacker would try first: the user's name and address.
+    """
+    if len(password) > LONGEST:
+        raise WeakPassword(f"A password has at most {LONGEST:,} characters.")
+    secret = normalize(password)
+    if len(secret) < minimum:
+        raise WeakPassword(
+            f"A password has at least {minimum} characters. "
+            "Several unrelated words make a good one."
+        )
+    _check_strength(secret, about)
+
+
+def _check_strength(secret: str, about: list[str]) -> None:
+    # Imported here: its dictionaries are megabytes that most processes never need.
+    from zxcvbn import zxcvbn
+
+    words = [word for word in about if word]
+    result = zxcvbn(secret[:_SCORED], user_inputs=[*words, "holdfast"])
+    if result["score"] >= GOOD_SCORE:
+        return
+    feedback = result["feedback"]
+    advice = [feedback["warning"], *feedback["suggestions"]]
+    reasons = [str(text).rstrip(".") + "." for text in advice if text]
+    raise WeakPassword(" ".join(["This password is too easy to guess.", *reasons]))
