@@ -10,6 +10,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import click
+from flask import Flask, current_app
+from flask.cli import with_appcontext
 from sqlalchemy.engine import make_url
 
 from deploy import parsers, safety
@@ -19,7 +22,7 @@ KEY_FILE = "secret_key"
 DATABASE_FILE = "holdfast.db"
 
 
-class SettingsError(Exception):
+class SettingsError(click.ClickException):
     """The settings can't be used; the message lists every reason."""
 
 
@@ -338,3 +341,19 @@ def markdown() -> str:
         default = "unset" if row.default is None else f"`{row.default}`"
         lines.append(f"| `{row.variable}` | {default} | {row.help} |")
     return "\n".join(lines)
+
+
+def init_app(app: Flask, environ: Mapping[str, str]) -> None:
+    """Load the settings into the application and add `flask settings`."""
+    settings = load(environ)
+    app.config["HOLDFAST"] = settings
+    app.config["SECRET_KEY"] = settings.secret_key
+    app.cli.add_command(_print_settings)
+
+
+@click.command("settings")
+@with_appcontext
+def _print_settings() -> None:
+    """Print every setting; secrets are masked."""
+    for name, value in shown(current_app.config["HOLDFAST"]).items():
+        click.echo(f"{name}={value}")

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from deploy.parsers import ROOT
+
 KEY_LENGTH = 32
 _ON = {"1", "true", "yes", "on"}
 _WELL_KNOWN = ("changeme", "change-me", "secret", "insecure", "password", "default")
@@ -57,7 +59,7 @@ def secret_text(variable: str, environ: Mapping[str, str]) -> str:
     """Return the secret from the file that `<variable>_FILE` names."""
     if variable in environ:
         raise ValueError(f"{variable} and {variable}_FILE are both set. Unset one.")
-    return read_secret(Path(environ[variable + "_FILE"]), variable + "_FILE")
+    return read_secret(ROOT / environ[variable + "_FILE"], variable + "_FILE")
 
 
 def read_secret(path: Path, name: str) -> str:

@@ -153,7 +153,12 @@ def _emit_begin(connection: Connection) -> None:
 
 def engine_options(url: str) -> dict[str, Any]:
     """Return how to connect to the database at `url`."""
-    options: dict[str, Any] = {"pool_size": 16, "max_overflow": 48}
+    options: dict[str, Any] = {
+        "pool_size": 16,
+        "max_overflow": 48,
+        # An error's text goes to the log, and parameters can be secrets.
+        "hide_parameters": True,
+    }
     if make_url(url).get_backend_name() == "sqlite":
         return {**options, "connect_args": {"timeout": BUSY_SECONDS}}
     connect = {"connect_timeout": 5, "application_name": "holdfast"}

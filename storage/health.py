@@ -1,0 +1,41 @@
+"""Is this process alive, and can it serve? For load balancers: local checks only.
+
+Members and the database are no part of the answer: one shared fault would take every
+instance out at once. A degraded or failed array stays ready.
+"""
+
+import shutil
+
+from flask import Blueprint, Flask, Response, current_app, make_response
+
+from storage import migrate
+
+ROOM = 16 << 20
+blueprint = Blueprint("health", __name__)
+
+
+def _say(ready: bool, word: str) -> Response:
+    response = make_response({"status": word}, 200 if ready else 503)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.get("/healthz")
+def healthz() -> Response:
+    """Answer: the process is alive."""
+    return _say(True, "alive")
+
+
+@blueprint.get("/readyz")
+def readyz() -> Response:
+    """Answer: this process can serve requests."""
+    if shutil.disk_usage(current_app.config["HOLDFAST"].data_dir).free < ROOM:
+        return _say(False, "the data folder is full")
+    if not migrate.was_current():
+        return _say(False, "the database is not up to date")
+    return _say(True, "ready")
+
+
+def init_app(app: Flask) -> None:
+    """Add the two addresses."""
+    app.register_blueprint(blueprint)
