@@ -1,0 +1,138 @@
+"""What the logs hold and what they never hold: L1, L2, L3."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.client import JSON, Client
+from support.site import Site
+
+KEY = "canary-key-Zq81_mTf4Rw9yXs2Vd7Kp5Hn3Jb6Lg0C"
+PASSWORD = "canary password of the quiet reef 93"
+NEW_PASSWORD = "another canary for the deep kelp 58"
+WRONG = "canary-wrong-guess-of-a-tired-person-71"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A server whose key is known to the test, and stands nowhere else."""
+    folder = tmp_path_factory.mktemp("canaries")
+    with Site(folder, {"SECRET_KEY": KEY}) as site:
+        yield site
+
+
+def _live(site: Site) -> set[str]:
+    """Do a little of everything; give every secret that passed over the wire."""
+    secrets = {KEY, PASSWORD, NEW_PASSWORD, WRONG}
+    person = site.client().register("canary", PASSWORD)
+    _note(secrets, person)
+    person.try_login("canary", WRONG)
+    site.client().try_login(WRONG, PASSWORD)
+    root = person.root()
+    entry = person.put(root, "a.txt", b"kelp").expect(201).json["id"]
+    person.download(entry).expect(200)
+    person.put(root, "a.txt", b"again").expect(409)
+    person.get(f"/files/?csrf_token={person.token}&password={PASSWORD[:6]}")
+    person.post(f"/files/file/{entry}/delete", {}, JSON)
+    person.post("/auth/logout", token="forged").expect(400, 403)
+    fields = {"current": PASSWORD, "password": NEW_PASSWORD, "confirm": NEW_PASSWORD}
+    person.post("/auth/password", fields).expect(302, 303)
+    person._token = None
+    _note(secrets, person)
+    person.logout()
+    person.request("PUT", "/files/folder/x/a", b"kelp", {"X-CSRFToken": "x"})
+    other = site.client().login("canary", NEW_PASSWORD)
+    _note(secrets, other)
+    return secrets
+
+
+def _note(secrets: set[str], person: Client) -> None:
+    secrets.add(person.token)
+    for value in person.cookies.values():
+        secrets.add(value)
+
+
+def test_no_secret_reaches_a_log_a_row_or_a_disk(site: Site) -> None:
+    """L1: every byte the server wrote, searched for every secret it saw."""
+    secrets = _live(site)
+    assert len(secrets) >= 8
+    places = [site.server.log, site.data, *site.members]
+    for secret in secrets:
+        assert _holding(secret, places) == [], secret
+    assert _holding("canary", [site.data]), "the search itself finds nothing"
+
+
+def _holding(text: str, places: list[Path]) -> list[str]:
+    found = subprocess.run(
+        ["grep", "-rlaF", "-e", text, *map(str, places)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.split()
+
+
+def test_a_forged_line_in_a_name_stays_in_its_record(site: Site) -> None:
+    """L2: line ends in what users type cannot make a second record."""
+    before = len(site.server.log.read_text().splitlines())
+    forged = "x\n2026 INFO login ok admin"
+    site.client().try_login(forged, "whatever-it-may-be-33").expect(400)
+    bad_name = "y\n2026 INFO upload ok"
+    person = site.client().register("forger")
+    person.post(f"/files/folder/{person.root()}/folders", {"name": bad_name}, JSON)
+    lines = site.server.log.read_text().splitlines()[before:]
+    assert lines
+    assert not any(line.startswith("2026 INFO") for line in lines)
+    assert all(line.startswith("{") for line in lines)
+
+
+def test_every_line_of_the_server_is_structured(site: Site) -> None:
+    """L3: whatever gunicorn, the worker or the application says is one JSON line."""
+    site.client().get("/auth/login").expect(200)
+    lines = site.server.log.read_text().splitlines()
+    strays = [line for line in lines if line and not line.startswith("{")]
+    assert len(strays) <= 3, strays
+    for line in site.log_lines():
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)", line["time"])
+
+
+def _last(site: Site, status: int) -> dict:
+    lines = [line for line in site.log_lines() if line.get("status") == status]
+    assert lines, f"no line tells of a {status}"
+    return lines[-1]
+
+
+def test_every_denial_is_one_line_with_who_what_and_why(site: Site) -> None:
+    """L3: time, who, address, what, outcome and request id."""
+    person = site.client().register("denied")
+    stranger = site.client()
+    denials = [
+        (400, lambda: site.client().try_login("denied", "not-the-right-one-5")),
+        (401, lambda: stranger.request("GET", "/files/", None, JSON)),
+        (404, lambda: person.get("/files/folder/someone-elses-folder")),
+        (400, lambda: person.post("/auth/logout", token="forged")),
+    ]
+    for status, deny in denials:
+        before = len(site.log_lines())
+        answer = deny().expect(status)
+        fresh = [
+            line for line in site.log_lines()[before:] if line.get("status") == status
+        ]
+        assert len(fresh) == 1, (status, fresh)
+        line = fresh[0]
+        assert line["address"] == "127.0.0.1"
+        assert line["request_id"] == answer.headers["X-Request-ID"]
+        assert line["method"] in {"GET", "POST"}
+        assert {"user", "route", "ms", "bytes"} <= set(line)
+    assert _last(site, 404)["user"] is not None
+
+
+def test_a_wrong_login_names_the_event(site: Site) -> None:
+    """L3: an operator can count failures without reading prose."""
+    site.client().register("counted")
+    site.client().try_login("counted", "not-the-right-one-6").expect(400)
+    line = _last(site, 400)
+    assert "login" in line.get("event", "")
