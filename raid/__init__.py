@@ -1,0 +1,1 @@
+"""The engine: geometry, parity, format and the array; see README.md."""

@@ -1,0 +1,116 @@
+"""What can go wrong in the engine, one class per kind of trouble.
+
+Whether something may go away by itself is a type: `Retryable`. The message of every
+error is a whole sentence that can be shown to an operator.
+"""
+
+from collections.abc import Iterable
+
+
+class RaidError(Exception):
+    """Anything that the engine reports."""
+
+
+class Retryable(RaidError):
+    """Trouble that may go away by itself."""
+
+
+class MemberError(RaidError):
+    """One member did not do what was asked; `member` is its label."""
+
+    word = "missing"
+    """How a page names what was observed."""
+
+    def __init__(self, member: str, message: str) -> None:
+        super().__init__(message)
+        self.member = member
+
+
+class MemberMissing(MemberError, Retryable):
+    """The member is not there, blank, foreign or unreachable."""
+
+    word = "missing"
+
+
+class MemberSlow(MemberError, Retryable):
+    """The member did not answer within its deadline."""
+
+    word = "slow"
+
+
+class MemberFull(MemberError, Retryable):
+    """The member has no room beyond its reserve."""
+
+    word = "full"
+
+
+class MemberReadOnly(MemberError):
+    """The member refuses every write."""
+
+    word = "read-only"
+
+
+class MemberDenied(MemberError):
+    """The member refuses our credentials or our user."""
+
+    word = "access-denied"
+
+
+class MemberFailing(MemberError):
+    """The member's device reports errors; what was written is not durable."""
+
+    word = "missing"
+
+
+class ObjectMissing(MemberError):
+    """A member in good standing says definitely that it has no such object."""
+
+    def __init__(self, member: str, key: str) -> None:
+        super().__init__(member, f"Member {member} has no object {key}.")
+        self.key = key
+
+
+class ObjectExists(MemberError):
+    """The member already has other bytes under this key."""
+
+    def __init__(self, member: str, key: str) -> None:
+        super().__init__(
+            member, f"Member {member} already has different bytes under {key}."
+        )
+        self.key = key
+
+
+class DamagedObject(RaidError):
+    """Stored bytes are not what was written: magic, length, digest or tag is wrong."""
+
+
+class UnknownVersion(RaidError):
+    """Stored bytes need a newer release of Holdfast."""
+
+
+class BlobDamaged(RaidError):
+    """A blob cannot be verified or rebuilt although enough members answer."""
+
+
+class BlobUnreachable(Retryable):
+    """Too many members are away to read a blob; `members` names them."""
+
+    def __init__(self, message: str, members: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.members = list(members)
+
+
+class ArrayFailed(Retryable):
+    """More than m members are away, so writes are refused."""
+
+
+class WriteRefused(Retryable):
+    """Fewer than m+1 members are healthy and the setting says refuse."""
+
+
+class ArrayReadOnly(RaidError):
+    """The array was set read-only, or was written by a newer release."""
+
+
+class NoSpace(Retryable):
+    """No member can take the bytes."""
