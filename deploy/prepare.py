@@ -1,0 +1,157 @@
+"""Make a machine ready to serve: settings, folder, key, database, members.
+
+The launcher runs this in a process of its own and waits for it; it may be repeated at
+any time and changes nothing the second time.
+"""
+
+import os
+import secrets
+import socket
+import sys
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.engine import make_url
+
+import config
+
+
+class NotReady(Exception):
+    """The site can't be served; the message says why and what to do."""
+
+
+def make_folder(settings: config.Settings) -> None:
+    """Make the data folder, for its owner only."""
+    folder = settings.data_dir
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise NotReady(
+            f"The data folder {folder} can't be made ({error.strerror}). Make it by "
+            "hand, or set HOLDFAST_DATA_DIR to a folder that may be written."
+        ) from error
+
+
+def make_key(settings: config.Settings) -> None:
+    """Make the secret key once; with PostgreSQL the operator gives it."""
+    if settings.secret_key is not None or not settings.on_sqlite:
+        return
+    path = settings.key_file
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(secrets.token_urlsafe(48) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        # A link never replaces: whoever is first decides the key of all.
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
+
+
+def check_address(settings: config.Settings) -> None:
+    """Say so when the address is taken, before anything is started."""
+    if settings.bind.startswith("unix:"):
+        _check_socket(Path(settings.bind.removeprefix("unix:")))
+        return
+    host, _, port = settings.bind.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError as error:
+            raise NotReady(
+                f"Nothing can listen on {settings.bind} ({error.strerror}). Another "
+                "program may use it, perhaps another Holdfast. End that one, or set "
+                "HOLDFAST_BIND to another address, such as 127.0.0.1:5001."
+            ) from error
+
+
+def _check_socket(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise NotReady(f"The folder of the socket {path} does not exist. Make it.")
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return
+    raise NotReady(
+        f"Another program listens on {path}. End it, or set HOLDFAST_BIND to another "
+        "path."
+    )
+
+
+def make_ready() -> config.Settings:
+    """Do everything that has to be done before the first request."""
+    os.umask(0o077)
+    settings = config.load(os.environ)
+    check_address(settings)
+    make_folder(settings)
+    make_key(settings)
+    _make_database()
+    return settings
+
+
+def _make_database() -> None:
+    from app import create_app
+    from storage import migrate, services
+
+    app = create_app()
+    with app.app_context():
+        try:
+            migrate.upgrade()
+        except DBAPIError as error:
+            raise NotReady(_database_trouble(app.config["HOLDFAST"], error)) from error
+        services.ensure_array()
+
+
+def _database_trouble(settings: config.Settings, error: DBAPIError) -> str:
+    place = make_url(settings.database_url).render_as_string(hide_password=True)
+    if "locked" in str(error.orig):
+        return (
+            f"The database {place} is locked by another program, so it could not be "
+            "brought up to date. Nothing was changed. End that program, then start "
+            "again."
+        )
+    return (
+        f"The database {place} can't be used ({error.orig}). Nothing was changed. "
+        "Check that it runs and that HOLDFAST_DATABASE_URL is right, then start again."
+    )
+
+
+def welcome(settings: config.Settings) -> str:
+    """Say where the site is and how the first administrator is made."""
+    place = settings.public_url or settings.bind
+    if "://" not in place and not place.startswith("unix:"):
+        place = f"http://{place}"
+    flask = Path(sys.executable).with_name("flask")
+    return (
+        f"Holdfast is at {place}\n"
+        f"To make the first administrator: {flask} user create NAME --admin"
+    )
+
+
+def main() -> int:
+    """Prepare, and print what people want to know; 1 with a sentence otherwise."""
+    from storage.migrate import DatabaseError
+
+    try:
+        settings = make_ready()
+    except config.SettingsError as error:
+        print(error.message, file=sys.stderr)
+        return 2
+    except (NotReady, DatabaseError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(welcome(settings), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""What every test may ask for: an application on each database, and its people.
+
+`app` is the whole application on SQLite and again on PostgreSQL (`@pytest.mark.sqlite`
+leaves the second out), `sqlite_app` is the same on SQLite only. Both have four members.
+`client` is a stranger; `alice`, `bob` and `admin` are signed in to `app`.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from support import database
+from support.people import PASSWORD, Person
+
+CI = os.environ.get("CI") == "true"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the markers."""
+    config.addinivalue_line("markers", "sqlite: run with SQLite only")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what uses `app` on both databases, unless it is marked."""
+    if "database_kind" in metafunc.fixturenames:
+        marked = metafunc.definition.get_closest_marker("sqlite")
+        kinds = ["sqlite"] if marked else ["sqlite", "postgresql"]
+        metafunc.parametrize("database_kind", kinds, indirect=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Any:
+    """Count a skipped test as a failure where everything is installed."""
+    report = yield
+    if CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"Skipped, but nothing may be skipped in CI: {call.excinfo}"
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_passwords() -> Iterator[None]:
+    """Hash with the least work: tests of the real parameters say so themselves."""
+    from argon2 import PasswordHasher
+
+    from auth import passwords
+
+    with pytest.MonkeyPatch.context() as patch:
+        cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        patch.setattr(passwords, "_hasher", cheap)
+        patch.setattr(passwords, "_NOBODY", cheap.hash("nobody"))
+        yield
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[database.Postgres]:
+    """A real PostgreSQL server for this process of tests."""
+    server = database.Postgres()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """Name the database of this run."""
+    return str(request.param)
+
+
+@pytest.fixture
+def database_url(
+    database_kind: str, request: pytest.FixtureRequest
+) -> Iterator[str | None]:
+    """Give an address for DATABASE_URL; None is the file in the data folder."""
+    if database_kind == "sqlite":
+        yield None
+        return
+    server = request.getfixturevalue("postgres")
+    if not server.has_template:
+        _make_template(server, request.getfixturevalue("tmp_path"))
+    with server.database() as url:
+        yield url
+
+
+def _make_template(server: database.Postgres, folder: Path) -> None:
+    from app import create_app
+
+    with server.database() as url:
+        app = create_app(database.environment(folder, url))
+        database.make_tables(app)
+        database.close(app)
+        server.keep_as_template(url)
+
+
+Factory = Callable[..., Flask]
+
+
+@pytest.fixture
+def make_app(tmp_path: Path, database_url: str | None) -> Iterator[Factory]:
+    """Give a function that makes the application with other settings."""
+    with _maker(tmp_path, database_url) as make:
+        yield make
+
+
+def _maker(folder: Path, url: str | None) -> Any:
+    from contextlib import ExitStack, contextmanager
+
+    @contextmanager
+    def making() -> Iterator[Factory]:
+        with ExitStack() as stack:
+
+            def make(*, members: bool = True, **settings: str) -> Flask:
+                app = _application(folder, url, settings, members)
+                stack.callback(database.close, app)
+                return app
+
+            yield make
+
+    return making()
+
+
+def _application(
+    folder: Path, url: str | None, settings: dict[str, str], members: bool
+) -> Flask:
+    from app import create_app
+    from storage import services
+
+    app = create_app(database.environment(folder, url, **settings))
+    app.testing = True
+    database.make_tables(app)
+    if members:
+        with app.app_context():
+            services.ensure_array()
+    return app
+
+
+@pytest.fixture
+def app(make_app: Factory) -> Flask:
+    """The application with its default settings and four members."""
+    return make_app()
+
+
+@pytest.fixture
+def sqlite_app(tmp_path: Path) -> Iterator[Flask]:
+    """The same on SQLite only."""
+    with _maker(tmp_path, None) as make:
+        yield make()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """Somebody who is not signed in."""
+    return app.test_client()
+
+
+@pytest.fixture
+def make_user(app: Flask) -> Callable[..., Person]:
+    """Give a function that makes an account and signs it in."""
+
+    def make(name: str, *, admin: bool = False) -> Person:
+        from auth.services import create_user
+
+        with app.app_context():
+            create_user(name, PASSWORD, admin=admin)
+        person = Person(app)
+        assert person.log_in(name).status_code == 303
+        return person
+
+    return make
+
+
+@pytest.fixture
+def alice(make_user: Callable[..., Person]) -> Person:
+    """Alice, signed in."""
+    return make_user("alice")
+
+
+@pytest.fixture
+def bob(make_user: Callable[..., Person]) -> Person:
+    """Bob, signed in."""
+    return make_user("bob")
+
+
+@pytest.fixture
+def admin(make_user: Callable[..., Person]) -> Person:
+    """An administrator, signed in."""
+    return make_user("root", admin=True)
+
+
+@pytest.fixture
+def program() -> Callable[[str, str], str]:
+    """Give a function that finds a program or skips, naming its Debian package."""
+
+    def find(name: str, package: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            pytest.skip(f"{name} is not installed (Debian package {package})")
+        return path
+
+    return find
