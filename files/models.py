@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from storage.db import UTCDateTime, db, utcnow
+from storage.db import Base, UTCDateTime, utcnow
 
 FOLDER = 0
 FILE = 1
@@ -31,7 +31,7 @@ def new_id() -> str:
     return secrets.token_urlsafe(16)
 
 
-class Entry(db.Model):
+class Entry(Base):
     """A folder or a file.
 
     Without a parent it is its owner's root, or the top of something in the
@@ -98,7 +98,7 @@ class Entry(db.Model):
         return KIND_WORDS[self.kind]
 
 
-class IdempotencyKey(db.Model):
+class IdempotencyKey(Base):
     """The answer to a finished request, given again when it is repeated."""
 
     __tablename__ = "idempotency_keys"

@@ -18,7 +18,7 @@ class Crumb:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table. `size` is None for a folder; `url` is where its name leads."""
+    """One line of a table; `size` is None for a folder, `url` its name's link."""
 
     id: str
     kind: str
@@ -59,7 +59,7 @@ class FolderPage:
 
 @dataclass(frozen=True)
 class EntryPage:
-    """Everything about one entry; `files` to `bytes` count a folder's direct children."""
+    """Everything about one entry; the counts are of a folder's direct children."""
 
     entry: Row
     folder: Folder

@@ -1,0 +1,342 @@
+"""How a body becomes a file: checks, the array, then one transaction that shows it.
+
+The name, the folder, the room and the client's digest are looked at before bytes move,
+and again in the transaction that makes the file visible, because all of them may have
+changed while the bytes came.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from typing import Any, Protocol
+
+from flask import current_app
+from sqlalchemy import delete
+
+from auth.models import User
+from files import quota, tree
+from files.errors import Conflict, FilesError, KeyReused, NameTaken, NotFound, TooLarge
+from files.models import FILE, FOLDER, Entry, IdempotencyKey
+from files.names import check_name
+from storage import blobs
+from storage.blobs import Incoming, Wanted
+from storage.db import db, release, transaction, utcnow
+
+KEY_DAYS = 2
+
+
+class Taken(Enum):
+    """What to do when the name is taken."""
+
+    REFUSE = "refuse"
+    REPLACE = "replace"
+    NUMBER = "number"
+
+
+class Source(Protocol):
+    """Where the bytes come from; 0 is a clean end, and a cut body raises."""
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill the view, at least partly."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What the client says about a file before its bytes."""
+
+    name: str
+    size: int | None = None
+    media_type: str | None = None
+    sha256: bytes | None = None
+    taken: Taken = Taken.REFUSE
+    key: str | None = None
+
+    def fingerprint(self, folder_id: str) -> str:
+        """Return what tells this request from another one with the same key."""
+        digest = self.sha256.hex() if self.sha256 else None
+        said = [folder_id, self.name, self.size, digest, self.taken.value]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the client is told; `created` is false when old bytes were replaced."""
+
+    body: dict[str, Any]
+    repeated: bool = False
+
+
+class _Repeat(Exception):
+    def __init__(self, body: dict[str, Any]) -> None:
+        super().__init__("The request with this key was answered meanwhile.")
+        self.body = body
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What the first look found: whose, where, and how many bytes may come."""
+
+    user: User
+    path: str
+    room: int | None
+
+
+class Capped:
+    """A source that refuses to give more bytes than there is room for."""
+
+    def __init__(
+        self, source: Source, limit: int, refusal: Callable[[], Exception]
+    ) -> None:
+        self._source = source
+        self._left = limit
+        self._refusal = refusal
+
+    def readinto(self, view: memoryview) -> int:
+        """Read on; raises the refusal once the limit is passed."""
+        count = self._source.readinto(view)
+        self._left -= count
+        if self._left < 0:
+            raise self._refusal()
+        return count
+
+
+def check(user_id: int, folder_id: str, offer: Offer) -> None:
+    """Raise what an upload of this name and size would meet right now."""
+    _plan(user_id, folder_id, offer)
+
+
+def answered(user_id: int, folder_id: str, offer: Offer) -> Answer | None:
+    """Return the answer that a request with this key got already."""
+    body = _known(db.session, user_id, folder_id, offer)
+    return None if body is None else Answer(body, repeated=True)
+
+
+def upload(user_id: int, folder_id: str, offer: Offer, source: Source) -> Answer:
+    """Store a body under a name and return what the client is told.
+
+    A repeat of an answered request gets the same answer, and its body is not read.
+    """
+    known = answered(user_id, folder_id, offer)
+    if known is not None:
+        return known
+    try:
+        plan = _plan(user_id, folder_id, offer)
+    except FilesError:
+        # The first of two equal requests may have been done just now.
+        known = answered(user_id, folder_id, offer)
+        if known is not None:
+            return known
+        raise
+    return _receive(user_id, folder_id, offer, _capped(plan, offer, source), plan)
+
+
+def _receive(
+    user_id: int, folder_id: str, offer: Offer, source: Source, plan: _Plan
+) -> Answer:
+    wanted = Wanted(
+        name=offer.name,
+        folder=plan.path,
+        owner=plan.user.name,
+        media_type=offer.media_type or "",
+        owner_id=user_id,
+        size=offer.size,
+        sha256=offer.sha256,
+    )
+    release()
+    try:
+        with blobs.receive(wanted, source, _admit(plan)) as incoming:
+            return Answer(_commit(user_id, folder_id, offer, incoming))
+    except _Repeat as repeat:
+        return Answer(repeat.body, repeated=True)
+
+
+def _plan(user_id: int, folder_id: str, offer: Offer) -> _Plan:
+    check_name(offer.name)
+    limit_size(offer.size)
+    above = tree.live_chain(db.session, user_id, folder_id, FOLDER)
+    old = _replaced(db.session, folder_id, offer)
+    user = db.session.get_one(User, user_id)
+    room = quota.room_of(user)
+    if room is not None and old is not None:
+        room += old.size
+    if room is not None and offer.size is not None and offer.size > room:
+        raise quota.over_quota(db.session, user, offer.size)
+    path = "/" + "/".join(folder.name for folder in above[1:])
+    return _Plan(user, path, room)
+
+
+def limit_size(size: int | None) -> None:
+    """Raise TooLarge if a body of this size is over the operator's limit."""
+    limit = current_app.config["HOLDFAST"].max_upload_bytes
+    if limit is not None and size is not None and size > limit:
+        raise too_large(limit)
+
+
+def too_large(limit: int) -> TooLarge:
+    """Return the refusal of a body over the limit."""
+    return TooLarge(
+        f"This is larger than {quota.filesize(limit)}, the most that this site takes "
+        "at once. Nothing was kept. Split it, or ask for a higher limit."
+    )
+
+
+def _replaced(session: tree.AnySession, folder_id: str, offer: Offer) -> Entry | None:
+    """Return the file whose bytes this upload replaces; raises NameTaken."""
+    if offer.taken is Taken.NUMBER:
+        return None
+    old = tree.named(session, folder_id, offer.name)
+    if old is None:
+        return None
+    if offer.taken is Taken.REPLACE and old.kind == FILE:
+        return old
+    raise NameTaken(
+        f"There is already a {old.kind_word} named “{offer.name}” in this folder. "
+        "Nothing was changed. Choose another name."
+    )
+
+
+def _capped(plan: _Plan, offer: Offer, source: Source) -> Source:
+    limit = current_app.config["HOLDFAST"].max_upload_bytes
+    if limit is not None and offer.size is None:
+        source = Capped(source, limit, lambda: too_large(limit))
+    if plan.room is not None and offer.size is None:
+        source = Capped(source, plan.room, lambda: _no_room(plan.user.id))
+    return source
+
+
+def _no_room(user_id: int, need: int | None = None) -> Exception:
+    user = db.session.get_one(User, user_id)
+    refusal = quota.over_quota(db.session, user, need)
+    release()
+    return refusal
+
+
+def _admit(plan: _Plan) -> Callable[[int], None]:
+    def admit(size: int) -> None:
+        if plan.room is not None and size > plan.room:
+            raise _no_room(plan.user.id, size)
+
+    return admit
+
+
+def _commit(
+    user_id: int, folder_id: str, offer: Offer, incoming: Incoming
+) -> dict[str, Any]:
+    with transaction() as session:
+        user = tree.lock_owner(session, user_id)
+        known = _known(session, user_id, folder_id, offer)
+        if known is not None:
+            raise _Repeat(known)
+        _refuse_gone(session, user_id, folder_id)
+        old = _replaced(session, folder_id, offer)
+        blob = incoming.commit(session)
+        session.flush()
+        quota.charge(session, user, blob.size - (old.size if old else 0))
+        entry = _replace(session, old, blob) if old else None
+        if entry is None:
+            entry = _add(session, user_id, folder_id, offer, blob)
+        entry.media_type = offer.media_type
+        session.flush()
+        body = describe(entry, blob)
+        _remember(session, user_id, folder_id, offer, body)
+        return body
+
+
+def _refuse_gone(session: tree.AnySession, user_id: int, folder_id: str) -> None:
+    try:
+        tree.live_chain(session, user_id, folder_id, FOLDER)
+    except NotFound as error:
+        raise Conflict(
+            "The folder was deleted while the file was on its way. Nothing was kept. "
+            "Restore the folder from the trash, or choose another one."
+        ) from error
+
+
+def _add(
+    session: tree.AnySession,
+    user_id: int,
+    folder_id: str,
+    offer: Offer,
+    blob: blobs.Blob,
+) -> Entry:
+    name = offer.name
+    if offer.taken is Taken.NUMBER:
+        name = tree.free_name(session, folder_id, name)
+    entry = Entry(owner_id=user_id, kind=FILE, size=blob.size, blob_id=blob.uuid)
+    tree.attach(session, entry, folder_id, name)
+    session.add(entry)
+    return entry
+
+
+def _replace(session: tree.AnySession, old: Entry, blob: blobs.Blob) -> Entry:
+    if old.blob_id is not None:
+        blobs.release(session, [old.blob_id])
+    grown = blob.size - old.size
+    old.blob_id, old.size, old.changed_at = blob.uuid, blob.size, utcnow()
+    if old.parent_id is not None:
+        tree.count(session, old.parent_id, {"bytes": Entry.bytes + grown})
+    return old
+
+
+def describe(entry: Entry, blob: blobs.Blob | None = None) -> dict[str, Any]:
+    """Return an entry as scripts see it."""
+    body: dict[str, Any] = {
+        "id": entry.id,
+        "kind": entry.kind_word,
+        "name": entry.name,
+        "folder": entry.parent_id,
+    }
+    if entry.kind == FILE and blob is not None:
+        body["size"] = entry.size
+        body["sha256"] = blob.sha256.hex() if blob.sha256 else None
+    return body
+
+
+def _known(
+    session: tree.AnySession, user_id: int, folder_id: str, offer: Offer
+) -> dict[str, Any] | None:
+    if offer.key is None:
+        return None
+    row = session.get(IdempotencyKey, (user_id, offer.key))
+    if row is None:
+        return None
+    if row.request != offer.fingerprint(folder_id):
+        raise KeyReused(
+            "This Idempotency-Key was used for another upload. Nothing was kept. Make "
+            "a new key for each file."
+        )
+    body: dict[str, Any] = json.loads(row.answer)
+    return body
+
+
+def _remember(
+    session: tree.AnySession,
+    user_id: int,
+    folder_id: str,
+    offer: Offer,
+    body: dict[str, Any],
+) -> None:
+    if offer.key is not None:
+        session.add(
+            IdempotencyKey(
+                user_id=user_id,
+                key=offer.key,
+                request=offer.fingerprint(folder_id),
+                answer=json.dumps(body),
+            )
+        )
+
+
+def forget_keys() -> int:
+    """Drop the answers that nobody will ask for again: a chore of the worker."""
+    before = utcnow() - timedelta(days=KEY_DAYS)
+    with transaction() as session:
+        gone = session.execute(
+            delete(IdempotencyKey)
+            .where(IdempotencyKey.created_at < before)
+            .returning(IdempotencyKey.key)
+        )
+        return len(gone.all())
