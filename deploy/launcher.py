@@ -65,7 +65,7 @@ class Child:
             cwd=ROOT,
             start_new_session=True,
             # The launcher has one thread, so this is safe between fork and exec.
-            preexec_fn=_become_child,  # noqa: PLW1509
+            preexec_fn=_become_child,
         )
 
     def watch(self) -> None:

@@ -10,8 +10,8 @@ import socket
 import sys
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
 import config
 

@@ -1,7 +1,7 @@
 """A real Holdfast in processes of its own: the launcher, gunicorn and the worker.
 
-`Server(folder, settings).start()` serves on a free loopback port until `stop`. The names
-of settings have no prefix. Everything that the processes say is in `log`.
+`Server(folder, settings).start()` serves on a free loopback port until `stop`. The
+names of settings have no prefix. Everything that the processes say is in `log`.
 """
 
 import http.client
@@ -179,11 +179,11 @@ class Server:
             return "(no log)"
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
-    def flask(self, *arguments: str, text: str | None = None, **more: str) -> str:
+    def flask(self, *arguments: str, input: str | None = None) -> str:  # noqa: A002
         """Run a `flask` command with the server's settings and return what it says."""
         done = subprocess.run(
             [sys.executable, "-m", "flask", *arguments],
-            input=more.get("input", text),
+            input=input,
             capture_output=True,
             text=True,
             env=self.environment,
