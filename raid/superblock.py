@@ -12,8 +12,8 @@ from raid.geometry import UNIT, Level, Shape, shape_of
 from raid.member import Buffer
 
 FIXED = 96
-MAX_MEMBERS = 1024
-MAX_URL = 4096
+MAX_LENGTH = 1024 * 1024
+"""The longest superblock; a reader never needs to fetch more."""
 _FIXED = struct.Struct("<16s16s16sQQhBBBBHIIq8x")
 _ENTRY = struct.Struct("<16shBBH")
 _TOMBSTONE = struct.Struct("<16s16s16sQq")
@@ -53,8 +53,6 @@ class MemberEntry:
     def pack(self) -> bytes:
         """Return the entry with its URL."""
         url = self.url.encode()
-        if len(url) > MAX_URL:
-            raise ValueError(f"The URL of a member is longer than {MAX_URL} bytes.")
         slot = _NO_SLOT if self.slot is None else self.slot
         fixed = _ENTRY.pack(self.member.bytes, slot, self.state.code, 0, len(url))
         return fixed + url
@@ -89,8 +87,8 @@ class Superblock:
     def pack(self) -> bytes:
         """Return the bytes of the whole superblock."""
         fmt.require_known(self.write_version)
-        if not 1 <= len(self.members) <= MAX_MEMBERS:
-            raise ValueError(f"A map holds 1 to {MAX_MEMBERS} members.")
+        if contradiction := self.contradiction():
+            raise ValueError(contradiction)
         body = b"".join(entry.pack() for entry in self.members)
         fixed = _FIXED.pack(
             fmt.preamble(fmt.SUPERBLOCK),
@@ -108,11 +106,26 @@ class Superblock:
             len(body),
             self.event_us,
         )
+        if len(fixed) + len(body) + fmt.HASH_LENGTH > MAX_LENGTH:
+            raise ValueError(f"A superblock is longer than {MAX_LENGTH} bytes.")
         return fmt.seal(fixed + body)
+
+    def contradiction(self) -> str | None:
+        """Return what makes this map ambiguous, or None."""
+        uuids = [entry.member for entry in self.members]
+        slots = [entry.slot for entry in self.members if entry.slot is not None]
+        if len(set(uuids)) != len(uuids) or len(set(slots)) != len(slots):
+            return "A map names a member or a slot twice."
+        own = [entry.slot for entry in self.members if entry.member == self.member]
+        if own != [self.slot]:
+            return "A superblock contradicts its own map about its own slot."
+        return None
 
     @classmethod
     def unpack(cls, data: Buffer) -> Self:
         """Parse and verify a whole superblock."""
+        if len(data) > MAX_LENGTH:
+            raise DamagedObject(f"A superblock cannot have {len(data)} bytes.")
         version = fmt.open_sealed(data, (fmt.SUPERBLOCK,), FIXED + fmt.HASH_LENGTH)
         (_, array, member, incarnation, event, slot, level, k, m, flags) = (
             _FIXED.unpack_from(data)[:10]
@@ -126,7 +139,7 @@ class Superblock:
         if unit != UNIT or FIXED + body + fmt.HASH_LENGTH != len(data):
             raise DamagedObject("The lengths in a superblock contradict each other.")
         entries = memoryview(data)[FIXED : FIXED + body]
-        return cls(
+        superblock = cls(
             UUID(bytes=array),
             UUID(bytes=member),
             _slot(slot),
@@ -139,6 +152,9 @@ class Superblock:
             bool(flags & _READ_ONLY),
             version,
         )
+        if contradiction := superblock.contradiction():
+            raise DamagedObject(contradiction)
+        return superblock
 
 
 def _shape(level: Level, k: int, m: int) -> Shape:
