@@ -131,7 +131,7 @@ class _Loader(importlib.abc.Loader):
         self.real.exec_module(module)
         seam = module.SystemCalls
         for name, value in list(vars(seam).items()):
-            if callable(value) and not name.startswith("_"):
+            if callable(value) and not name.startswith(("_", "close")):
                 setattr(seam, name, _wrapped(self.rules, name, value))
 
 

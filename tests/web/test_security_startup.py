@@ -1,4 +1,4 @@
-"""What refuses to start, and says why: L4, misspelt settings, dangerous combinations."""
+"""What refuses to start, and says why: L4 and misspelt or dangerous settings."""
 
 import os
 import subprocess
