@@ -1,0 +1,42 @@
+/* A name that is taken: keep both, replace or skip, for one file or for all. */
+import { answerOf, dialog } from "./dialogs.js";
+import { fill, one } from "./dom.js";
+import { Refused } from "./server.js";
+
+let forAll = null;
+let turn = Promise.resolve();
+
+/** “plan.txt” and 2 make “plan (2).txt”. */
+export function numbered(name, number) {
+  const dot = name.lastIndexOf(".");
+  const [stem, end] = dot > 0 ? [name.slice(0, dot), name.slice(dot)] : [name, ""];
+  return `${stem} (${number})${end}`;
+}
+
+async function decide(item) {
+  if (forAll) return forAll;
+  const box = fill(dialog("conflict"), { name: item.file.name, folder: item.folder.name });
+  const all = one("input[name=all]", box);
+  all.checked = false;
+  const choice = (await answerOf("conflict")) || "skip";
+  if (all.checked) forAll = choice;
+  return choice;
+}
+
+/** Change the item so that it can be sent again, or throw that it is skipped. */
+export async function settle(item) {
+  const mine = turn.then(() => item.choice ?? decide(item));
+  turn = mine.catch(() => {});
+  item.choice = await mine;
+  if (item.choice === "skip") {
+    throw new Refused("Skipped: the name is taken.", { code: "cancelled" });
+  }
+  if (item.choice === "replace") item.replace = true;
+  else {
+    item.number = (item.number ?? 1) + 1;
+    item.name = numbered(item.file.name, item.number);
+  }
+}
+
+/** The next batch is asked anew. */
+export const forgetChoices = () => (forAll = null);

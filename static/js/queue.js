@@ -1,0 +1,138 @@
+/* The queue of uploads: a few at a time, each with an end of its own. */
+import { forgetChoices, settle } from "./conflict.js";
+import { refresh } from "./listing.js";
+import { ask } from "./server.js";
+import { transfer } from "./transfer.js";
+
+const AT_ONCE = 3;
+// Above this size the server is asked first: a refusal should not cost a transfer.
+const ASK_FROM = 1_000_000;
+const OPEN = new Set(["waiting", "sending"]);
+
+export const items = [];
+let watch = () => {};
+
+export const onChange = (tell) => (watch = tell);
+export const active = () => items.filter((item) => OPEN.has(item.state));
+const count = (state) => items.filter((item) => item.state === state).length;
+
+function newKey() {
+  const random = crypto.getRandomValues(new Uint8Array(16));
+  return [...random].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function address(item) {
+  const folder = `/files/folder/${item.folder.id}`;
+  const query = item.replace ? "?replace=1" : "";
+  return {
+    put: `${folder}/${encodeURIComponent(item.name)}${query}`,
+    check: `${folder}/check?${new URLSearchParams({
+      name: item.name,
+      size: item.file.size,
+      ...(item.replace && { replace: 1 }),
+    })}`,
+  };
+}
+
+async function attempt(item, signal) {
+  const { put, check } = address(item);
+  if (item.file.size >= ASK_FROM) await ask(check, signal);
+  const onProgress = (sent) => {
+    item.sent = Math.min(sent, item.file.size);
+    watch();
+  };
+  return transfer(put, item.file, { key: item.key, signal, onProgress });
+}
+
+async function send(item) {
+  const { signal } = (item.stop = new AbortController());
+  for (;;) {
+    try {
+      return await attempt(item, signal);
+    } catch (error) {
+      if (error.code !== "name_taken") throw error;
+      item.sent = 0;
+      await settle(item);
+      item.key = newKey();
+    }
+  }
+}
+
+async function run(item) {
+  item.state = "sending";
+  item.message = "";
+  watch();
+  try {
+    item.answer = await send(item);
+    item.sent = item.file.size;
+    item.state = "done";
+  } catch (error) {
+    const stopped = item.stop.signal.aborted || error.code === "cancelled";
+    item.state = stopped ? "cancelled" : "failed";
+    item.message = stopped && error.code !== "cancelled" ? "Cancelled." : error.message;
+    item.status = error.status;
+    item.sent = 0;
+  }
+  watch();
+  advance();
+}
+
+let due = 0;
+
+/** Show what has arrived, but not a thousand times for a thousand files. */
+function showArrived(finished) {
+  if (!finished && Date.now() < due) return;
+  due = Date.now() + 2000;
+  refresh().catch(() => {});
+}
+
+function advance() {
+  const waiting = items.filter((item) => item.state === "waiting");
+  const free = AT_ONCE - count("sending");
+  for (const item of waiting.slice(0, Math.max(free, 0))) run(item);
+  const finished = active().length === 0;
+  if (finished) forgetChoices();
+  if (count("done")) showArrived(finished);
+}
+
+export function add(files, folder) {
+  for (const file of files) {
+    items.push({ file, folder, name: file.name, key: newKey(), state: "waiting", sent: 0 });
+  }
+  watch();
+  advance();
+}
+
+export function cancel(item) {
+  item.stop?.abort();
+  if (item.state === "waiting") {
+    item.state = "cancelled";
+    item.message = "Cancelled.";
+    watch();
+    advance();
+  }
+}
+
+/** Send again; the same key, so that a file that did arrive is not stored twice. */
+export async function retry(item) {
+  item.state = "waiting";
+  item.choice = undefined;
+  watch();
+  // A new session has a new token, and it comes with the page.
+  await refresh().catch(() => {});
+  advance();
+}
+
+export function forget(item) {
+  items.splice(items.indexOf(item), 1);
+  watch();
+}
+
+export function forgetEnded() {
+  items.splice(0, items.length, ...active());
+  watch();
+}
+
+addEventListener("beforeunload", (event) => {
+  if (active().length) event.preventDefault();
+});

@@ -1,0 +1,136 @@
+/* The tray at the lower right: what is being sent, how far, and how it ended. */
+import { all, bytes, copy, fill, one, plural, say } from "./dom.js";
+import { pace } from "./pace.js";
+import { active, add, cancel, forget, forgetEnded, items, onChange, retry } from "./queue.js";
+
+const SHOWN = 20;
+const tray = one("[data-tray]");
+const lines = new Map();
+let told = "";
+let planned = false;
+
+const percent = (part, whole) => Math.floor((100 * part) / (whole || 1));
+const sum = (list, value) => list.reduce((total, item) => total + value(item), 0);
+const ended = (state) => items.filter((item) => item.state === state);
+
+function note({ state, sent, file, message }) {
+  if (state === "waiting") return `Waiting · ${bytes(file.size)}`;
+  if (state === "done") return bytes(file.size);
+  if (state !== "sending") return message;
+  if (sent >= file.size) return "Sent. Being stored.";
+  return `${percent(sent, file.size)} % · ${bytes(sent)} of ${bytes(file.size)}`;
+}
+
+function makeLine(item) {
+  const line = copy("upload");
+  line.addEventListener("click", (event) => {
+    const act = event.target.closest("[data-upload]")?.dataset.upload;
+    if (act === "retry") retry(item);
+    else if (act === "cancel") (active().includes(item) ? cancel : forget)(item);
+  });
+  lines.set(item, line);
+  return line;
+}
+
+function showLine(item) {
+  const line = lines.get(item) ?? makeLine(item);
+  const open = active().includes(item);
+  const button = one('[data-upload="cancel"]', line);
+  const bar = one("progress", line);
+  line.dataset.state = item.state;
+  fill(line, { name: item.name, note: note(item) });
+  bar.hidden = item.state !== "sending";
+  bar.setAttribute("aria-label", `Sent of ${item.name}`);
+  bar.value = item.sent / (item.file.size || 1);
+  one('[data-upload="retry"]', line).hidden = item.state !== "failed";
+  button.setAttribute("aria-label", `${open ? "Cancel" : "Remove from the list"}: ${item.name}`);
+  return line;
+}
+
+/** With ten thousand files: what failed, what moves, and a few of the rest. */
+function visible() {
+  const done = [...ended("done"), ...ended("cancelled")];
+  const keep = new Set([
+    ...ended("failed"),
+    ...ended("sending"),
+    ...ended("waiting").slice(0, SHOWN),
+    ...done.slice(-SHOWN),
+  ]);
+  return items.filter((item) => keep.has(item));
+}
+
+function outcome() {
+  const parts = [[ended("done"), "uploaded"], [ended("failed"), "failed"], [ended("cancelled"), "cancelled"]];
+  const [first, ...rest] = parts.filter(([list]) => list.length);
+  const words = ([list, word]) => `${list.length} ${word}`;
+  if (!first) return "Uploads";
+  return [`${plural(first[0].length, "file", "files")} ${first[1]}`, ...rest.map(words)].join(", ");
+}
+
+function showHead() {
+  const counted = items.filter((item) => item.state !== "cancelled" && item.state !== "failed");
+  const total = sum(counted, (item) => item.file.size);
+  const sent = sum(counted, (item) => item.sent);
+  const open = active().length;
+  const title = open ? `Uploading ${plural(open, "file", "files")}` : outcome();
+  const { speed, left } = pace(sent, total, open > 0);
+  const line = [`${bytes(sent)} of ${bytes(total)}`, open && speed, open && left];
+  fill(tray, { title, total: line.filter(Boolean).join(" · ") });
+  const bar = one("[data-field=bar]", tray);
+  bar.hidden = !open;
+  bar.value = total ? sent / total : 0;
+  one("[data-tray-close]", tray).setAttribute(
+    "aria-label", open ? "Cancel all uploads" : "Close the list of uploads");
+  const news = open ? `Uploading to ${items.at(-1).folder.name}.` : outcome();
+  if (items.length && news !== told) say((told = news));
+}
+
+function show() {
+  planned = false;
+  tray.hidden = items.length === 0;
+  if (tray.hidden) told = "";
+  const list = one("[data-tray-lines]", tray);
+  const shown = visible().map(showLine);
+  if (shown.length !== list.children.length || shown.some((line, at) => list.children[at] !== line)) {
+    list.replaceChildren(...shown);
+  }
+  for (const item of lines.keys()) if (!items.includes(item)) lines.delete(item);
+  showHead();
+}
+
+function plan() {
+  if (!planned) requestAnimationFrame(show);
+  planned = true;
+}
+
+function close() {
+  for (const item of active()) cancel(item);
+  if (!active().length) forgetEnded();
+}
+
+function fold(button) {
+  const folded = tray.classList.toggle("is-folded");
+  button.setAttribute("aria-expanded", String(!folded));
+}
+
+/** Open the browser's own picker and send what is chosen. */
+function pickFiles() {
+  one("[data-upload-form] input[type=file]").click();
+}
+
+if (tray) {
+  const here = one("[data-folder-id]").dataset;
+  onChange(plan);
+  one("[data-tray-close]").addEventListener("click", close);
+  one("[data-tray-fold]").addEventListener("click", (event) => fold(event.currentTarget));
+  one("[data-pick-files]").addEventListener("click", (event) => {
+    event.preventDefault();
+    pickFiles();
+  });
+  for (const input of all("[data-upload-form] input[type=file]")) {
+    input.addEventListener("change", () => {
+      add([...input.files], { id: here.folderId, name: here.folderName });
+      input.value = "";
+    });
+  }
+}
