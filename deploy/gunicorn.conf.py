@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import config
+import config as _config  # gunicorn takes plain names for settings
 
-_SETTINGS = config.load(os.environ)
+_SETTINGS = _config.load(os.environ)
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only gunicorn's heartbeat lives there
 
 chdir = str(Path(__file__).resolve().parent.parent)
