@@ -101,9 +101,9 @@ class SegmentRow:
         shape = self.shape
         fixed = _ROW.pack(
             self.length,
+            shape.code,
             shape.k,
             shape.m,
-            shape.code,
             shape.width,
             tags.BLAKE3_KEYED,
             0,
@@ -116,7 +116,7 @@ class SegmentRow:
     @classmethod
     def unpack(cls, data: Buffer) -> Self:
         """Parse one whole row."""
-        length, k, m, code, roles, algorithm, flags, attempt, digest = _ROW.unpack_from(
+        length, code, k, m, roles, algorithm, flags, attempt, digest = _ROW.unpack_from(
             data
         )
         fmt.check_algorithm(algorithm, flags)
