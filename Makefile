@@ -1,0 +1,49 @@
+# Two commands: `make run` serves, `make test` is the whole gate. The rest helps developers.
+
+PY := .venv/bin/python
+PYTEST := $(PY) -m pytest -n auto --dist loadfile
+RUNTIME := .venv/.runtime
+DEV := .venv/.dev
+
+.PHONY: run test lint format types docs lock help
+.DEFAULT_GOAL := help
+
+help: ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+
+run: $(RUNTIME) ## set up what is missing, then serve http://127.0.0.1:5000
+	@exec $(PY) app.py
+
+test: $(DEV) lint types ## set up what is missing, then run the whole gate
+	$(PYTEST)
+
+lint: $(DEV) ## check format and style
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+
+format: $(DEV) ## put the code into its format
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+types: $(DEV) ## check types
+	$(PY) -m mypy
+
+docs: $(DEV) ## write the table of settings into docs/configuration.md
+	$(PY) -m deploy.document
+
+lock: ## lock the newest packages that the .in files allow (needs uv)
+	@command -v uv >/dev/null || { echo "uv is missing: pip install uv"; exit 1; }
+	uv pip compile --universal --generate-hashes --no-header --no-emit-index-url \
+		--python-version 3.11 --upgrade requirements.in -o requirements.txt
+	uv pip compile --universal --generate-hashes --no-header --no-emit-index-url \
+		--python-version 3.11 --upgrade requirements-dev.in -o requirements-dev.txt
+
+# The development packages contain those of the runtime.
+$(RUNTIME): requirements.txt deploy/setup.sh
+	@test -e $(DEV) && test $(DEV) -nt requirements-dev.txt \
+		&& test $(DEV) -nt requirements.txt || deploy/setup.sh requirements.txt
+	@touch $@
+
+$(DEV): requirements-dev.txt deploy/setup.sh
+	@deploy/setup.sh requirements-dev.txt
+	@touch $@
