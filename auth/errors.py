@@ -7,7 +7,7 @@ class AuthError(Exception):
     """The base of every refusal of this package; the message is a whole sentence."""
 
     code: ClassVar[str] = "refused"
-    field: ClassVar[str | None] = None
+    field: str | None = None
 
 
 class BadForm(AuthError):
@@ -17,9 +17,7 @@ class BadForm(AuthError):
 
     def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message)
-        if field is not None:
-            # Only forms that WTForms checked know their field as late as this.
-            self.field = field  # type: ignore[misc]
+        self.field = field
 
 
 class BadUserName(AuthError):

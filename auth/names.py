@@ -29,7 +29,7 @@ def clean_name(typed: str) -> str:
     """Return the name as it is stored, or raise with the rule it breaks."""
     if len(typed) > 4 * LONGEST_NAME:
         raise BadUserName(_RULE)
-    name = unicodedata.normalize("NFKC", typed.strip())
+    name = unicodedata.normalize("NFKC", typed).strip()
     if not 1 <= len(name) <= LONGEST_NAME or not name[0].isalnum():
         raise BadUserName(_RULE)
     if not all(_allowed(character) for character in name):
@@ -49,11 +49,11 @@ def _allowed(character: str) -> bool:
 
 def fold(name: str) -> str:
     """Return the key under which a name is unique; never fails, whatever was typed."""
-    key = name[: 16 * LONGEST_NAME].strip()
+    key = name[: 16 * LONGEST_NAME]
     # Folding can make characters that compose anew, so it is done until it rests.
     for _ in range(4):
         folded = unicodedata.normalize("NFKC", key).casefold()
-        folded = unicodedata.normalize("NFKC", folded)
+        folded = unicodedata.normalize("NFKC", folded).strip()
         if folded == key:
             break
         key = folded

@@ -6,12 +6,14 @@ the database signs nobody in.
 """
 
 import hashlib
+import logging
 import secrets
 from datetime import datetime, timedelta
 
 from flask import Flask, Response, current_app, g, request, session
 from flask_login import LoginManager, login_user
 from sqlalchemy import Delete, delete, or_, select, update
+from sqlalchemy.exc import OperationalError
 
 from auth.errors import WrongLogin
 from auth.models import LoginSession, User
@@ -22,6 +24,7 @@ from storage.logs import client_address
 # A page with twenty pictures must not write twenty rows.
 SEEN_EVERY = timedelta(minutes=1)
 _TOKEN_BYTES = 32
+_log = logging.getLogger("holdfast.auth")
 
 
 class Logins(LoginManager):
@@ -59,8 +62,10 @@ def digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-def load(token: str) -> User | None:
+def load(token: object) -> User | None:
     """Return the user whose living session this is, and note that it was seen."""
+    if not isinstance(token, str):
+        return None
     found = _living(token)
     if found is None:
         return None
@@ -89,12 +94,17 @@ def _living(token: str) -> tuple[User, int, datetime] | None:
 
 
 def _touch(row_id: int, now: datetime) -> None:
-    with transaction() as rows:
-        rows.execute(
-            update(LoginSession)
-            .where(LoginSession.id == row_id, LoginSession.seen_at < now)
-            .values(seen_at=now)
-        )
+    seen = (
+        update(LoginSession)
+        .where(LoginSession.id == row_id, LoginSession.seen_at < now)
+        .values(seen_at=now)
+    )
+    try:
+        with transaction() as rows:
+            rows.execute(seen)
+    except OperationalError:
+        # A database that is busy writing must not keep people from reading.
+        _log.warning("a session could not be marked as seen", exc_info=True)
 
 
 def start(user: User, verified: str) -> None:
