@@ -1,0 +1,111 @@
+"""Remember what each member did last, so that a sick one is rested and not asked.
+
+This is the *observed* state of the design: it belongs to one process, is never
+stored, and says nothing about what a member holds. Trouble with writing (full,
+read-only) leaves a member readable; any other trouble rests it altogether.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from raid.errors import (
+    MemberError,
+    MemberFailing,
+    MemberFull,
+    MemberReadOnly,
+    ObjectExists,
+    ObjectMissing,
+)
+
+REST = 2.0
+LONGEST_REST = 60.0
+
+_ABOUT_OBJECTS = (ObjectMissing, ObjectExists)
+_ABOUT_WRITES = (MemberFull, MemberReadOnly)
+
+
+@dataclass
+class _Trouble:
+    """One kind of trouble of one member, and until when it is left alone."""
+
+    error: MemberError
+    rest: float
+    until: float
+
+
+class Health:
+    """Keep the observed state of the members, by slot; safe between threads."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Start with every member in good standing, on a monotonic clock."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._reach: dict[int, _Trouble] = {}
+        self._write: dict[int, _Trouble] = {}
+
+    def note(self, slot: int, error: MemberError) -> None:
+        """Rest a member after an error; an error about one object is none."""
+        if isinstance(error, _ABOUT_OBJECTS):
+            return
+        with self._lock:
+            known = self._write if isinstance(error, _ABOUT_WRITES) else self._reach
+            known[slot] = self._trouble(known.get(slot), error)
+
+    def _trouble(self, before: _Trouble | None, error: MemberError) -> _Trouble:
+        """Return the next rest: the same while one lasts, doubled after it."""
+        now = self._clock()
+        if before is None:
+            return _Trouble(error, REST, now + REST)
+        if now < before.until:  # another thread met the same trouble
+            return _Trouble(error, before.rest, before.until)
+        rest = min(before.rest * 2, LONGEST_REST)
+        return _Trouble(error, rest, now + rest)
+
+    def ok(self, slot: int, *, write: bool = False) -> None:
+        """Forget trouble after a success.
+
+        A check or a read proves little about a disk that fails under writes, so
+        only a write, or a rest that has ended, clears that.
+        """
+        if slot not in self._reach and slot not in self._write:
+            return
+        with self._lock:
+            reach = self._reach.get(slot)
+            if reach is not None and (write or not self._is_lasting(reach)):
+                del self._reach[slot]
+            if write:
+                self._write.pop(slot, None)
+
+    def checked(self, slot: int) -> None:
+        """Note that a whole check passed: reachable, and writable as it seems."""
+        self.ok(slot)
+        with self._lock:
+            self._write.pop(slot, None)
+
+    def _is_lasting(self, trouble: _Trouble) -> bool:
+        failing = isinstance(trouble.error, MemberFailing)
+        return failing and self._clock() < trouble.until
+
+    def observed(self, slot: int) -> str | None:
+        """Return the design's word for what is wrong with a member, or None."""
+        error = self.error(slot)
+        return None if error is None else error.word
+
+    def error(self, slot: int) -> MemberError | None:
+        """Return the last trouble of a member that no success has ended."""
+        trouble = self._reach.get(slot) or self._write.get(slot)
+        return None if trouble is None else trouble.error
+
+    def unreachable(self, slot: int) -> bool:
+        """Tell whether the last word of a member was that it can't be used."""
+        return slot in self._reach
+
+    def usable(self, slot: int, *, write: bool = False) -> bool:
+        """Tell whether a member may be asked now; one that has rested may."""
+        now = self._clock()
+        for known in (self._reach, self._write) if write else (self._reach,):
+            trouble = known.get(slot)
+            if trouble is not None and now < trouble.until:
+                return False
+        return True

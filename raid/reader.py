@@ -1,0 +1,170 @@
+"""Read a blob: only the units that a range needs, each verified before it leaves.
+
+A unit that is late, missing or bad is rebuilt from the others of its row. Then only
+the rebuilt unit is hashed: when it matches its tag, so did what it was made of, and
+the inputs are looked at only when it differs.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from raid.array import Array
+from raid.errors import (
+    BlobDamaged,
+    BlobUnreachable,
+    DamagedObject,
+    MemberError,
+    ObjectMissing,
+    RaidError,
+)
+from raid.format import HEADER_LENGTH, ShardHeader
+from raid.geometry import Code, Shape
+from raid.keys import combined_key, manifest_key
+from raid.manifest import Form, Manifest
+from raid.member import Member
+from raid.segments import Damage, SegmentReader
+from raid.superblock import StoredState
+
+OnDamage = Callable[[Damage], None]
+
+_FIRST_READ = 16 * 1024
+"""Usually holds the header, the table and the manifest of a combined object."""
+
+
+@dataclass(frozen=True)
+class BlobRef:
+    """What the database knows of a blob; slots and shape are a combined segment's."""
+
+    blob: UUID
+    attempt: int
+    size: int
+    form: Form
+    manifest_digest: bytes
+    slots: tuple[int, ...] = ()
+    k: int = 0
+    m: int = 0
+    code: int = 0
+
+    def manifest_key(self, slot: int) -> str:
+        """Return the key of the object on a slot that holds the manifest."""
+        if slot not in self.slots:
+            return manifest_key(self.blob, self.attempt)
+        words = Shape(self.k, self.m, Code(self.code)).roles
+        return combined_key(self.blob, self.attempt, words[self.slots.index(slot)])
+
+    def role(self, slot: int) -> int | None:
+        """Return the combined role that a slot has."""
+        return self.slots.index(slot) if slot in self.slots else None
+
+
+def read(
+    array: Array,
+    ref: BlobRef,
+    start: int,
+    stop: int,
+    *,
+    manifest: Manifest | None = None,
+    on_damage: OnDamage,
+) -> Iterator[bytes]:
+    """Yield bytes start..stop of a blob, each chunk verified before it leaves.
+
+    Raises instead of yielding what can't be verified; the first chunk is only read
+    when it is asked for. ``on_damage`` is called in the thread that reads.
+    """
+    if start >= min(stop, ref.size):
+        return
+    found = manifest or load_manifest(array, ref, on_damage)
+    if found.form is Form.INLINE:
+        yield found.inline[start:stop]
+        return
+    for span in found.spans(start, stop):
+        segment = SegmentReader(array, found, span.number)
+        try:
+            yield from segment.read(span.start, span.stop)
+        finally:
+            for damage in segment.damage:
+                on_damage(damage)
+
+
+def load_manifest(array: Array, ref: BlobRef, on_damage: OnDamage) -> Manifest:
+    """Return the manifest whose digest the database keeps, from any member."""
+    search = _Search(array, ref, on_damage)
+    resting = []
+    for slot in search.slots():
+        if array.health.usable(slot):
+            if (manifest := search.ask(slot)) is not None:
+                return manifest
+        else:
+            resting.append(slot)
+    for slot in resting:
+        if (manifest := search.ask(slot)) is not None:
+            return manifest
+    raise search.failure()
+
+
+class _Search:
+    """Ask one member after the other for a manifest."""
+
+    def __init__(self, array: Array, ref: BlobRef, on_damage: OnDamage) -> None:
+        self._array = array
+        self._ref = ref
+        self._on_damage = on_damage
+        self._away: list[int] = []
+
+    def slots(self) -> list[int]:
+        """Return all slots, started at one that the blob's uuid chooses."""
+        slots = [entry.slot for entry in self._array.map.slots]
+        first = self._ref.blob.int % len(slots)
+        return slots[first:] + slots[:first]
+
+    def ask(self, slot: int) -> Manifest | None:
+        """Return the verified manifest of a member, or note why it has none."""
+        key = self._ref.manifest_key(slot)
+        try:
+            with self._array.using(slot) as member:
+                data = self._bytes(member, slot, key)
+            return Manifest.unpack(data, self._ref.manifest_digest)
+        except ObjectMissing:
+            self._note_absence(slot, key)
+        except MemberError:
+            self._away.append(slot)
+        except DamagedObject as error:
+            self._note(slot, key, str(error))
+        return None
+
+    def _bytes(self, member: Member, slot: int, key: str) -> bytes:
+        if self._ref.role(slot) is None:
+            return member.read(key)
+        head = member.read(key, 0, _FIRST_READ)
+        header = ShardHeader.unpack(head)
+        start = HEADER_LENGTH + header.table_length
+        stop = start + header.manifest_length
+        if stop > len(head):
+            return member.read(key, start, header.manifest_length)
+        return head[start:stop]
+
+    def _note_absence(self, slot: int, key: str) -> None:
+        entry = self._array.map.entry(slot)
+        if entry is not None and entry.state is StoredState.IN_SYNC:
+            self._note(slot, key, "The object is missing.")
+
+    def _note(self, slot: int, key: str, reason: str) -> None:
+        role = self._ref.role(slot)
+        segment = None if role is None else 0
+        damage = Damage(slot, self._ref.blob, segment, role, key, reason)
+        self._on_damage(damage)
+
+    def failure(self) -> RaidError:
+        """Return the honest error; absence means nothing unless all members agree."""
+        if self._away:
+            away = [self._array.label(slot) for slot in sorted(self._away)]
+            return BlobUnreachable(
+                f"The description of this file is on members that are away "
+                f"({', '.join(away)}); it can be read when one is back.",
+                away,
+            )
+        return BlobDamaged(
+            "No member has the description of this file in good order; "
+            "restore the file from a backup."
+        )

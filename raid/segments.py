@@ -1,0 +1,252 @@
+"""Read the units of one segment, and rebuild those that can't be read.
+
+One reader serves one pass over a segment. It remembers which roles are out of reach,
+so a member that is away costs one failed call per segment and not one per unit.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from raid.array import Array
+from raid.errors import (
+    BlobDamaged,
+    BlobUnreachable,
+    DamagedObject,
+    MemberError,
+    ObjectMissing,
+    RaidError,
+)
+from raid.format import HEADER_LENGTH, SegmentTable, payload_offset, table_length
+from raid.geometry import UNIT, Code, last_unit, pieces, row_count
+from raid.levels import rebuild_xor
+from raid.manifest import Form, Manifest
+from raid.shards import object_key, place_of, read_table, role_key
+from raid.superblock import StoredState
+from raid.tags import unit_tag
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A bad or absent object that was met while reading; worth a debt."""
+
+    slot: int
+    blob: UUID
+    segment: int | None
+    role: int | None
+    key: str
+    reason: str
+
+
+@dataclass
+class _Row:
+    """The units of one row that are in memory, and which of them are verified."""
+
+    number: int
+    units: dict[int, bytes] = field(default_factory=dict)
+    verified: set[int] = field(default_factory=set)
+
+
+class SegmentReader:
+    """Serve verified units of one segment of a manifest; for one thread at a time."""
+
+    def __init__(self, array: Array, manifest: Manifest, number: int) -> None:
+        """Prepare to read; nothing is asked of a member yet."""
+        self._array = array
+        self._manifest = manifest
+        self._number = number
+        self._line = manifest.segments[number]
+        self._shape = self._line.shape
+        self._copies = self._shape.code is Code.COPIES
+        inside = manifest.length if manifest.form is Form.COMBINED else 0
+        self._payload = payload_offset(self._line.length, self._shape, inside)
+        self._place = place_of(manifest, number)
+        self._tag_keys = [
+            role_key(self._place, self._shape, column)
+            for column in range(self._shape.columns)
+        ]
+        self._table: SegmentTable | None = None
+        self._absent: set[int] = set()
+        self._away: set[int] = set()
+        self._ask_resting = False
+        self._row = _Row(-1)
+        self.damage: list[Damage] = []
+
+    def read(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield bytes start..stop of the segment, a unit or less at a time."""
+        for piece in pieces(self._line.length, self._shape.k, start, stop):
+            unit = self.unit(piece.row, piece.column)
+            whole = piece.start == 0 and piece.stop == len(unit)
+            yield unit if whole else unit[piece.start : piece.stop]
+
+    def payload(self, role: int) -> Iterator[bytes]:
+        """Yield all units of a role, verified; what a repair stores."""
+        column = self._shape.column(role)
+        for row in range(row_count(self._line.length, self._shape.k)):
+            yield self.unit(row, column)
+
+    def forsake(self, role: int) -> None:
+        """Read nothing from a role: it is the one that is being repaired."""
+        self._absent.add(role)
+
+    def unit(self, row: int, column: int) -> bytes:
+        """Return one verified unit, rebuilt when it has to be, or raise."""
+        if row != self._row.number:
+            self._row = _Row(row)
+        found = self._known(column)
+        if found is None:
+            found = self._sought(column)
+            self._row.units[column] = found
+            self._row.verified.add(column)
+        return found
+
+    def table(self) -> SegmentTable:
+        """Return the verified table of the segment, from whichever role has it."""
+        if self._table is None:
+            self._table = self._table_from_members()
+        return self._table
+
+    # -- one unit ---------------------------------------------------------
+
+    def _known(self, column: int) -> bytes | None:
+        """Return a unit of this row that is in memory, verified before it is used.
+
+        It is not yet verified when it came in as the input of a rebuilt one.
+        """
+        unit = self._row.units.get(column)
+        if unit is None or column in self._row.verified:
+            return unit
+        if self._matches(column, unit):
+            self._row.verified.add(column)
+            return unit
+        del self._row.units[column]
+        return None
+
+    def _sought(self, column: int) -> bytes:
+        """Ask the members for a unit, at last even those that are resting."""
+        while True:
+            unit = self._from_members(column) or self._rebuilt(column)
+            if unit is not None:
+                return unit
+            if self._ask_resting or not self._away:
+                raise self._failure()
+            self._ask_resting = True
+            self._away.clear()
+
+    def _from_members(self, column: int) -> bytes | None:
+        """Return a unit as stored by its role, or by any copy, if it is right."""
+        for role in range(self._shape.width) if self._copies else (column,):
+            unit = self._fetch(role)
+            if unit is None:
+                continue
+            if self._matches(column, unit):
+                return unit
+            self._blame(role, "A unit differs from its tag.")
+        return None
+
+    def _rebuilt(self, column: int) -> bytes | None:
+        """Return a unit made from all others of its row, if that is right."""
+        if self._copies:
+            return None
+        others = [c for c in range(self._shape.width) if c != column]
+        for other in others:
+            if other not in self._row.units:
+                unit = self._fetch(other)
+                if unit is None:
+                    return None
+                self._row.units[other] = unit
+        made = bytes(rebuild_xor([self._row.units[other] for other in others]))
+        if self._matches(column, made):
+            return made
+        self._blame_inputs(others)
+        return None
+
+    def _blame_inputs(self, columns: list[int]) -> None:
+        """Find out which inputs made a rebuilt unit wrong."""
+        for column in columns:
+            if column not in self._row.verified and self._known(column) is None:
+                self._blame(column, "A unit differs from its tag.")
+
+    def _matches(self, column: int, unit: bytes) -> bool:
+        expected = self.table().tag(self._row.number, column)
+        return unit_tag(self._tag_keys[column], unit, self._row.number) == expected
+
+    # -- members ----------------------------------------------------------
+
+    def _fetch(self, role: int) -> bytes | None:
+        """Return the unit of a role in this row, unverified, or None."""
+        row = self._row.number
+        full = row < self._line.length // (self._shape.k * UNIT)
+        length = UNIT if full else last_unit(self._line.length, self._shape.k)
+        unit = self._ask(role, self._payload + row * UNIT, length)
+        if unit is not None and len(unit) != length:
+            self._blame(role, "The object is cut short.")
+            return None
+        return unit
+
+    def _ask(self, role: int, offset: int, length: int) -> bytes | None:
+        """Read from the object of a role, unless its member is out of reach."""
+        slot = self._line.slots[role]
+        if role in self._absent or role in self._away:
+            return None
+        if not (self._ask_resting or self._array.health.usable(slot)):
+            self._away.add(role)
+            return None
+        try:
+            with self._array.using(slot) as member:
+                return member.read(self._key(role), offset, length)
+        except ObjectMissing:
+            self._absent.add(role)
+            self._note_absence(role)
+        except MemberError:
+            self._away.add(role)
+        return None
+
+    def _table_from_members(self) -> SegmentTable:
+        length = HEADER_LENGTH + table_length(self._line.length, self._shape)
+        while True:
+            for role in range(self._shape.width):
+                head = self._ask(role, 0, length)
+                if head is None:
+                    continue
+                try:
+                    return read_table(head, self._place, self._line, role)
+                except DamagedObject as error:
+                    self._blame(role, str(error))
+            if self._ask_resting or not self._away:
+                raise self._failure()
+            self._ask_resting = True
+            self._away.clear()
+
+    def _key(self, role: int) -> str:
+        return object_key(self._manifest, self._number, role)
+
+    # -- what went wrong --------------------------------------------------
+
+    def _note_absence(self, role: int) -> None:
+        """Absence is damage on a member in sync; any other is owed things anyway."""
+        entry = self._array.map.entry(self._line.slots[role])
+        if entry is not None and entry.state is StoredState.IN_SYNC:
+            self._blame(role, "The object is missing.")
+
+    def _blame(self, role: int, reason: str) -> None:
+        slot = self._line.slots[role]
+        if any(known.role == role for known in self.damage):
+            return
+        blob = self._manifest.blob
+        key = self._key(role)
+        self.damage.append(Damage(slot, blob, self._number, role, key, reason))
+
+    def _failure(self) -> RaidError:
+        """Return the honest error: away is not damaged, damaged is not away."""
+        if self._away:
+            away = [self._array.label(self._line.slots[r]) for r in sorted(self._away)]
+            return BlobUnreachable(
+                f"A part of this file is on members that are away "
+                f"({', '.join(away)}); it can be read when one is back.",
+                away,
+            )
+        return BlobDamaged(
+            "A part of this file is damaged beyond what the array can rebuild; "
+            "restore it from a backup."
+        )

@@ -1,0 +1,1 @@
+"""Where objects are kept: the members that the engine is given."""

@@ -1,0 +1,53 @@
+"""Turn the URL of a member into the member, one factory per scheme."""
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from storage.members.local import LocalMember
+
+
+def parse_member_url(url: str, base: Path) -> LocalMember:
+    """Return the member that a URL names, or raise ValueError with a sentence.
+
+    A relative path (``file:members/0``) is taken from ``base``, the data folder.
+    """
+    scheme = urlsplit(url).scheme
+    factory = _FACTORIES.get(scheme)
+    if factory is None:
+        raise ValueError(
+            f"{url!r} is not the URL of a member; write file:///srv/disk0, "
+            "one for each member, with spaces between them."
+        )
+    return factory(url, base)
+
+
+def _local(url: str, base: Path) -> LocalMember:
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost"):
+        raise ValueError(
+            f"{url!r} names a host; a folder of this machine has three slashes: "
+            f"file:///{parts.netloc}{parts.path}."
+        )
+    if parts.query or parts.fragment:
+        raise ValueError(
+            f"{url!r} has a '?' or '#' in it; write %3F or %23 when the folder's "
+            "name has one."
+        )
+    path = unquote(parts.path)
+    if not path or "\0" in path:
+        raise ValueError(f"{url!r} names no folder; write file:///srv/disk0.")
+    return LocalMember(base / path)
+
+
+def _bucket(url: str, base: Path) -> LocalMember:  # noqa: ARG001
+    raise ValueError(
+        f"{url!r} is a bucket, and buckets are not built yet; "
+        "use file: folders as members."
+    )
+
+
+_FACTORIES: dict[str, Callable[[str, Path], LocalMember]] = {
+    "file": _local,
+    "s3": _bucket,
+}
