@@ -61,12 +61,6 @@ class Site:
             self._people[name] = self.client().register(name)
         return self._people[name]
 
-    def web_processes(self) -> list[int]:
-        """The gunicorn processes that answer requests."""
-        below = descendants(self.server.pid)
-        masters = [pid for pid in below if "gunicorn" in command_line(pid)]
-        return [pid for pid in masters if parent(pid) in masters]
-
     # -- looking underneath
 
     def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -133,39 +127,6 @@ def until(
             raise AssertionError(f"not within {seconds} s: {what or check}")
         time.sleep(every)
     return value
-
-
-def descendants(pid: int) -> list[int]:
-    """Every process below one, the nearest first."""
-    parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        parents.setdefault(int(fields[1]), []).append(int(entry.parent.name))
-    found, queue = [], [pid]
-    while queue:
-        children = parents.get(queue.pop(0), [])
-        found += children
-        queue += children
-    return found
-
-
-def command_line(pid: int) -> str:
-    """How a process was started; empty when it is gone."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    except OSError:
-        return ""
-
-
-def parent(pid: int) -> int:
-    """The parent of a process; 0 when it is gone."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
 
 
 def resident(pid: int) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from support.client import Client
-from support.site import Site, command_line, descendants, until
+from support.site import Site, until
 
 ROUNDS = int(os.environ.get("HOLDFAST_TEST_KILLS", "8"))
 SEED = int(os.environ.get("HOLDFAST_TEST_SEED", "0")) or random.randrange(1 << 30)
@@ -78,13 +78,8 @@ class Uploader:
 
 
 def _kill_web(site: Site) -> None:
-    """Gunicorn alone, master and workers; the launcher notices."""
-    for pid in descendants(site.server.pid):
-        if "gunicorn" in command_line(pid):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+    """Gunicorn alone, master and workers, as one group."""
+    os.killpg(site.server.gunicorn_pid(), signal.SIGKILL)
 
 
 def _round(site: Site, uploaders: list[Uploader], dice: random.Random) -> None:

@@ -17,7 +17,7 @@ class Watch:
     """Samples the resident memory of the web processes while something runs."""
 
     def __init__(self, site: Site) -> None:
-        self.processes = site.web_processes()
+        self.processes = site.server.web_pids()
         assert self.processes, "no web process was found"
         self.idle = self._now()
         self.peak = self.idle

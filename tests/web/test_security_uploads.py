@@ -137,7 +137,7 @@ def test_a_malformed_form_is_refused_quickly(site: Site, kind: str) -> None:
     person, body = site.person("alice"), MALFORMED[kind]
     good = FILE + END
     assert _send(site, person, good, _form(len(good))).status == 303
-    before, workers = person.names(), _web(site)
+    before, workers = person.names(), site.server.web_pids()
     memory = sum(resident(pid) for pid in workers)
     answer = _send(site, person, body, _form(len(body)))
     assert 400 <= answer.status < 500, kind
@@ -214,7 +214,3 @@ def test_slow_bodies_do_not_stop_the_pages(site: Site) -> None:
         done.set()
         for thread in drips:
             thread.join()
-
-
-def _web(site: Site) -> list[int]:
-    return site.web_processes()

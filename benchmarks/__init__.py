@@ -1,0 +1,1 @@
+"""Benchmarks: each prints its goal beside the figure; run them by `python -m`."""

@@ -1,0 +1,180 @@
+"""Errors: a page or JSON by the contract, a request id, nothing about the inside."""
+
+import logging
+import sqlite3
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy.exc import OperationalError
+
+import app as application
+from auth.errors import Throttled
+from files import errorpages
+from raid import errors as raid
+from support.people import Person
+
+pytestmark = pytest.mark.sqlite
+JSON = {"Accept": "application/json"}
+
+
+def failing(app: Flask, error: Exception) -> FlaskClient:
+    """Return a client of an application whose /fail raises `error`."""
+    app.testing = False
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+
+    def fail() -> str:
+        raise error
+
+    app.add_url_rule("/fail", "fail", fail)
+    app.view_functions["fail"].access = "public"  # type: ignore[attr-defined]
+    return app.test_client()
+
+
+def test_a_page_says_what_happened_with_the_request_id(client: FlaskClient) -> None:
+    answer = client.get("/nothing")
+    assert answer.status_code == 404
+    assert answer.mimetype == "text/html"
+    assert "Nothing is here" in answer.text
+    assert answer.headers["X-Request-ID"] in answer.text
+
+
+def test_json_is_answered_where_it_is_asked_for(client: FlaskClient) -> None:
+    answer = client.get("/nothing", headers=JSON)
+    assert answer.status_code == 404
+    assert answer.json == {
+        "error": {
+            "code": "not_found",
+            "message": answer.json["error"]["message"],
+            "request_id": answer.headers["X-Request-ID"],
+        }
+    }
+
+
+def test_a_put_is_answered_in_json(client: FlaskClient) -> None:
+    answer = client.put("/files/folder/x/y", data=b"z")
+    assert answer.status_code == 401
+    assert answer.json["error"]["code"] == "not_signed_in"
+
+
+def test_a_mistake_of_ours_tells_nothing(app: Flask) -> None:
+    client = failing(app, ZeroDivisionError("canary"))
+    for headers in ({}, JSON):
+        answer = client.get("/fail", headers=headers)
+        assert answer.status_code == 500
+        assert answer.headers["X-Request-ID"] in answer.text
+        for word in ("canary", "ZeroDivision", "Traceback", "Werkzeug", "Python"):
+            assert word not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (raid.NoSpace("No room."), 507, "no_space"),
+        (raid.ArrayFailed("Two away."), 503, "array_failed"),
+        (raid.WriteRefused("Too few."), 503, "degraded_write_refused"),
+        (raid.BlobUnreachable("Away.", ["d0"]), 503, "members_away"),
+        (raid.BlobDamaged("Damaged."), 500, "damaged"),
+        (raid.MemberSlow("d0", "Slow."), 503, "storage_unavailable"),
+        (raid.DamagedObject("Bad."), 500, "storage_error"),
+        (Throttled(61), 429, "throttled"),
+    ],
+)
+def test_the_table_decides(
+    app: Flask, error: Exception, status: int, code: str
+) -> None:
+    answer = failing(app, error).get("/fail", headers=JSON)
+    assert answer.status_code == status
+    assert answer.json["error"]["code"] == code
+    assert answer.json["error"]["message"] == str(error)
+
+
+def test_every_class_of_the_table_has_a_status_and_a_word() -> None:
+    for kind, (status, code) in application.ERRORS.items():
+        assert issubclass(kind, Exception)
+        assert 400 <= status < 600
+        assert code == code.lower()
+
+
+def test_it_says_when_to_come_again(app: Flask) -> None:
+    answer = failing(app, Throttled(61)).get("/fail")
+    assert answer.headers["Retry-After"] == "61"
+
+
+def test_a_locked_database_is_a_503_in_words(app: Flask) -> None:
+    cause = sqlite3.OperationalError("database is locked")
+    client = failing(app, OperationalError("UPDATE canary", {}, cause))
+    answer = client.get("/fail", headers=JSON)
+    assert answer.status_code == 503
+    assert answer.json["error"]["code"] == "database_unavailable"
+    assert "canary" not in answer.text
+    assert answer.headers["Retry-After"] == "5"
+
+
+def test_a_lost_database_is_a_page_for_people_signed_in(
+    alice: Person, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.testing = False
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    asked = []
+
+    def gone(*_: Any, **__: Any) -> Any:
+        asked.append(1)
+        raise OperationalError("SELECT", {}, sqlite3.OperationalError("disk I/O error"))
+
+    monkeypatch.setattr("sqlalchemy.orm.Session.execute", gone)
+    monkeypatch.setattr("sqlalchemy.orm.Session.get", gone)
+    monkeypatch.setattr("sqlalchemy.orm.Session.scalars", gone)
+    monkeypatch.setattr("sqlalchemy.orm.Session.scalar", gone)
+    answer = alice.get("/files/")
+    assert asked
+    assert answer.status_code == 503
+    assert answer.headers["X-Request-ID"] in answer.text
+    assert "The database is busy or can't be reached" in answer.text.replace(
+        "&#39;", "'"
+    )
+
+
+def test_an_error_page_comes_even_if_the_template_is_broken(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any, **__: Any) -> str:
+        raise RuntimeError("template canary")
+
+    monkeypatch.setattr(errorpages, "render_template", broken)
+    monkeypatch.setattr(app.jinja_env, "get_template", broken)
+    with caplog.at_level(logging.ERROR):
+        answer = app.test_client().get("/nothing")
+    assert answer.status_code == 404
+    assert "Nothing is here" in answer.text
+    assert answer.headers["X-Request-ID"] in answer.text
+    assert "canary" not in answer.text
+    assert "could not be drawn" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    ["", "=", ";;;", "holdfast", "holdfast=\x80\xff", "holdfast=a.b.c", "=x; y"],
+)
+def test_a_malformed_cookie_is_nobody(client: FlaskClient, cookie: str) -> None:
+    answer = client.get("/files/", headers={"Cookie": cookie})
+    assert answer.status_code == 302
+
+
+@pytest.mark.parametrize("path", ["/%ff", "/files/%c3%28", "/%f0%28%8c%28"])
+def test_an_address_that_is_not_utf8_is_refused(client: FlaskClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 400
+    assert answer.headers["X-Request-ID"] in answer.text
+
+
+@pytest.mark.parametrize("host", ["a b", "[::1", "x/../y", "\x7f", "a@b", ":80"])
+def test_a_malformed_host_breaks_nothing(client: FlaskClient, host: str) -> None:
+    assert client.get("/auth/login", headers={"Host": host}).status_code < 500
+
+
+def test_titles_and_words_are_plain_sentences() -> None:
+    for message in errorpages._MESSAGES.values():
+        assert message.endswith(".")
+        assert "!" not in message

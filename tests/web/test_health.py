@@ -1,0 +1,81 @@
+"""Health: local answers for load balancers, whatever members and database do."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import text
+
+from storage import health, migrate
+from storage.db import db
+
+
+@pytest.fixture
+def ready_app(app: Flask) -> Flask:
+    """An application whose database says that it is of today."""
+    with app.app_context(), db.engine.begin() as connection:
+        newest = migrate.known_versions()[1]
+        connection.execute(text("CREATE TABLE alembic_version (version_num text)"))
+        connection.execute(
+            text("INSERT INTO alembic_version VALUES (:v)").bindparams(v=newest)
+        )
+    return app
+
+
+def test_it_is_alive_for_any_host_without_a_session(client: FlaskClient) -> None:
+    answer = client.get("/healthz", headers={"Host": "10.0.0.10:8080"})
+    assert answer.status_code == 200
+    assert answer.json == {"status": "alive"}
+    assert "Set-Cookie" not in answer.headers
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_it_is_ready(ready_app: Flask) -> None:
+    answer = ready_app.test_client().get("/readyz", headers={"Host": "10.0.0.10"})
+    assert answer.status_code == 200, answer.text
+    assert "Set-Cookie" not in answer.headers
+
+
+@pytest.mark.sqlite
+def test_it_stays_ready_without_members_and_database(
+    ready_app: Flask, tmp_path: Path
+) -> None:
+    client = ready_app.test_client()
+    assert client.get("/readyz").status_code == 200
+    shutil.rmtree(tmp_path / "members")
+    with ready_app.app_context():
+        db.engine.dispose()
+    for path in tmp_path.glob("holdfast.db*"):
+        path.unlink()
+    assert client.get("/readyz").status_code == 200
+    assert client.get("/healthz").status_code == 200
+
+
+def test_it_is_not_ready_before_the_database_is_of_today(client: FlaskClient) -> None:
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json == {"status": "the database is not up to date"}
+
+
+@pytest.mark.sqlite
+def test_it_is_not_ready_on_a_full_disk(
+    ready_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def full(path: Path) -> Any:
+        asked.append(path)
+        return shutil._ntuple_diskusage(100 << 30, 100 << 30, health.ROOM - 1)
+
+    monkeypatch.setattr(health.shutil, "disk_usage", full)
+    answer = ready_app.test_client().get("/readyz")
+    assert asked == [ready_app.config["HOLDFAST"].data_dir]
+    assert answer.status_code == 503
+    assert answer.json == {"status": "the data folder is full"}
+
+
+Factory = Callable[..., Flask]
