@@ -158,6 +158,11 @@ class Manifest:
             array, blob, attempt, size, form, root, sha256, description, rows, inline
         )
 
+    @property
+    def newer(self) -> bool:
+        """Whether a newer release wrote this: it is copied, never changed."""
+        return bool(fmt.PREAMBLE.unpack_from(self._packed)[3] > fmt.WRITE_VERSION)
+
     def pack(self) -> bytes:
         """Return the bytes of the whole manifest."""
         return self._packed
@@ -184,7 +189,7 @@ class Manifest:
 
     def spans(self, start: int, stop: int) -> Iterator[Span]:
         """Yield what a range of the blob covers of its segments, in order."""
-        stop = min(stop, self.size)
+        stop = min(stop, self.offsets[-1])
         number = bisect_right(self.offsets, start) - 1
         while start < stop:
             row, base = self.segments[number], self.offsets[number]
