@@ -105,6 +105,7 @@ class MemoryMember:
     def space(self) -> Space:
         """Return the room that is left of the capacity."""
         with self._lock:
+            self.check()
             used = sum(map(len, self.objects.values()))
         return Space(self._capacity, max(0, self._capacity - used))
 

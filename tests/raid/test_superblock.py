@@ -37,10 +37,8 @@ def test_tombstones_are_parsed_back(tombstone):
 
 
 def test_the_highest_incarnation_wins_before_the_event():
-    orders = [
-        replace(SAMPLE, incarnation=i, event=e).order for i, e in [(1, 9), (2, 1)]
-    ]
-    assert sorted(orders) == orders
+    old, new = replace(SAMPLE, event=9), replace(SAMPLE, incarnation=2, event=1)
+    assert old.order < new.order
 
 
 def test_codes_of_states_never_change():
@@ -80,7 +78,7 @@ def test_ambiguous_maps_are_not_written(ambiguous):
         (64, "h", 1, DamagedObject),  # another slot than in its own map
         (64, "h", -2, DamagedObject),
         (66, "B", 6, UnknownVersion),
-        (67, "B", 2, DamagedObject),
+        (67, "B", 1, DamagedObject),
         (67, "B", 255, DamagedObject),
         (68, "B", 2, DamagedObject),
         (69, "B", 2, UnknownVersion),
