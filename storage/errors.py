@@ -1,0 +1,70 @@
+"""What can go wrong between the engine and the rows; `status` is the HTTP answer."""
+
+
+class StorageError(Exception):
+    """Anything that the storage reports; the message is a whole sentence."""
+
+    status = 503
+    code = "storage_unavailable"
+
+
+class NoArray(StorageError):
+    """The database knows no array yet."""
+
+    code = "no_array"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "There is no array yet, so nothing can be stored or read. "
+            "An administrator makes one with: flask array create."
+        )
+
+
+class ArrayExists(StorageError):
+    """An array can't be made where there is one."""
+
+    status = 409
+    code = "array_exists"
+
+
+class CannotCreate(StorageError):
+    """Members can't be formatted as they are; nothing was changed."""
+
+    status = 409
+    code = "cannot_create"
+
+
+class Fenced(StorageError):
+    """Another process took the upload over; nothing of it is kept."""
+
+    code = "upload_interrupted"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The upload stood still for so long that it was given up. "
+            "Nothing was changed. Try again."
+        )
+
+
+class WrongLength(StorageError):
+    """The body was longer or shorter than declared."""
+
+    status = 400
+    code = "wrong_length"
+
+
+class WrongDigest(StorageError):
+    """The body does not have the digest that the client declared."""
+
+    status = 400
+    code = "wrong_digest"
+
+
+class BlobGone(StorageError):
+    """The blob was purged; this is no damage."""
+
+    status = 404
+    code = "not_found"
+
+    def __init__(self) -> None:
+        super().__init__("This file was removed for good.")
