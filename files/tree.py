@@ -4,6 +4,7 @@ Every change of a tree begins with `lock_owner`. A tree has one owner, so change
 happen one after another, and no cycle, orphan or double name can come from two at once.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,8 +19,16 @@ from storage.db import utcnow
 
 MAX_DEPTH = 100
 _BATCH = 500
+_ID = re.compile(r"[A-Za-z0-9_-]{22}")
 
 AnySession = Session | scoped_session[Any]
+
+
+def checked_id(entry_id: str) -> str:
+    """Return an id that can exist; anything else is not found without asking."""
+    if not isinstance(entry_id, str) or not _ID.fullmatch(entry_id):
+        raise NotFound
+    return entry_id
 
 
 def lock_owner(session: AnySession, user_id: int) -> User:
@@ -55,7 +64,7 @@ def below(tops: ColumnElement[bool], *, folders_only: bool = False) -> CTE:
 
 def chain(session: AnySession, user_id: int, entry_id: str) -> list[Entry]:
     """Return the entry and its ancestors, the top first; NotFound unless all theirs."""
-    up = up_from(entry_id)
+    up = up_from(checked_id(entry_id))
     query = select(Entry).join(up, Entry.id == up.c.id).order_by(up.c.distance.desc())
     entries = list(session.scalars(query))
     if not entries or any(entry.owner_id != user_id for entry in entries):
@@ -79,18 +88,6 @@ def live_chain(
     return entries
 
 
-def trashed(
-    session: AnySession, user_id: int, entry_id: str, kind: int | None = None
-) -> Entry:
-    """Return what this user put into the trash under this id, or raise NotFound."""
-    entry = session.get(Entry, entry_id)
-    if entry is None or entry.owner_id != user_id or entry.trashed_at is None:
-        raise NotFound
-    if kind is not None and entry.kind != kind:
-        raise NotFound
-    return entry
-
-
 def pick(
     session: AnySession, user_id: int, ids: Iterable[str], kind: int | None = None
 ) -> list[Entry]:
@@ -99,7 +96,7 @@ def pick(
     Raises NotFound when one of them is neither; what lies inside something trashed
     counts as not there.
     """
-    wanted = list(dict.fromkeys(ids))
+    wanted = list(dict.fromkeys(map(checked_id, ids)))
     found: dict[str, Entry] = {}
     for start in range(0, len(wanted), _BATCH):
         part = wanted[start : start + _BATCH]

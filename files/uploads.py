@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Protocol
 
@@ -53,6 +53,7 @@ class Offer:
     sha256: bytes | None = None
     taken: Taken = Taken.REFUSE
     key: str | None = None
+    changed_at: datetime | None = None
 
     def fingerprint(self, folder_id: str) -> str:
         """Return what tells this request from another one with the same key."""
@@ -175,6 +176,14 @@ def limit_size(size: int | None) -> None:
         raise too_large(limit)
 
 
+def refuse_over_quota(user_id: int, size: int) -> None:
+    """Raise OverQuota if the user has not that much room."""
+    user = db.session.get_one(User, user_id)
+    room = quota.room_of(user)
+    if room is not None and size > room:
+        raise quota.over_quota(db.session, user, size)
+
+
 def too_large(limit: int) -> TooLarge:
     """Return the refusal of a body over the limit."""
     return TooLarge(
@@ -239,6 +248,8 @@ def _commit(
         if entry is None:
             entry = _add(session, user_id, folder_id, offer, blob)
         entry.media_type = offer.media_type
+        if offer.changed_at is not None:
+            entry.changed_at = offer.changed_at
         session.flush()
         body = describe(entry, blob)
         _remember(session, user_id, folder_id, offer, body)

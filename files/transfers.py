@@ -1,0 +1,272 @@
+"""Bytes in and out: PUT, the form with files, and downloads."""
+# ruff: noqa: A002 - `id` is what the addresses call it
+
+import base64
+import binascii
+import mimetypes
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Blueprint, flash, jsonify, redirect, request, url_for
+from flask_login import current_user
+from werkzeug.http import http_date
+from werkzeug.wrappers import Response
+
+from auth import csrf
+from auth.access import wants_json
+from files import body, disposition, ranges, tree, uploads
+from files.errors import (
+    BadRequest,
+    BodyCut,
+    BodyStalled,
+    FilesError,
+    PreconditionFailed,
+)
+from files.models import FILE, FOLDER, Entry
+from files.multipart import Form, Part
+from files.names import check_name, printable
+from storage import blobs
+from storage.db import db, release
+from storage.errors import StorageError
+from storage.models import Blob
+
+# What a form adds around its files; the exact size of each is counted as it comes.
+FORM_OVERHEAD = 1 << 16
+_SHOWN_NAMES = 5
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,60}/[\w!#$&^.+-]{1,60}", re.ASCII)
+_DIGEST = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:?([^:,;]*):?", re.IGNORECASE)
+# curl and browsers say these when they do not know.
+_MEANINGLESS = {"application/x-www-form-urlencoded", "multipart/form-data"}
+
+
+def add_routes(blueprint: Blueprint) -> None:
+    """Add the addresses of this module to the blueprint of the pages."""
+    add = blueprint.add_url_rule
+    add("/folder/<id>/upload", "upload", upload, methods=["POST"])
+    add("/folder/<id>/<name>", "put", put, methods=["PUT"])
+    add("/file/<id>/download", "download", download, methods=["GET"])
+
+
+@csrf.raw_body
+def put(id: str, name: str) -> Response:
+    """Store the raw body under a name, whatever its Content-Type says."""
+    stream = body.current(request.environ)
+    if "Content-Range" in request.headers:
+        raise BadRequest("A part of a file can't be put; send the whole file.")
+    offer = uploads.Offer(
+        name=check_name(name),
+        size=stream.length_left,
+        media_type=_media_type(request.mimetype, name),
+        sha256=_client_digest(),
+        taken=_taken(),
+        key=_key(),
+    )
+    answer = uploads.upload(current_user.id, id, offer, stream)
+    return _json(answer.body, 201)
+
+
+def _taken() -> uploads.Taken:
+    if request.args.get("replace") == "1":
+        return uploads.Taken.REPLACE
+    return uploads.Taken.REFUSE
+
+
+def _key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not _KEY.fullmatch(key):
+        raise BadRequest(
+            "An Idempotency-Key has 1 to 255 visible ASCII characters and no space."
+        )
+    return key
+
+
+def _client_digest() -> bytes | None:
+    found = {
+        _digest(text)
+        for header in ("Repr-Digest", "Content-Digest")
+        for text in _DIGEST.findall(request.headers.get(header, ""))
+    }
+    if len(found) > 1:
+        raise BadRequest("The digests of this request contradict each other.")
+    return found.pop() if found else None
+
+
+def _digest(text: str) -> bytes:
+    try:
+        digest = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        digest = b""
+    if len(digest) != 32:
+        raise BadRequest(
+            "The sha-256 digest must be 32 bytes in base64 between colons."
+        )
+    return digest
+
+
+def _media_type(said: str | None, name: str) -> str | None:
+    said = (said or "").partition(";")[0].strip().lower()
+    if _MEDIA_TYPE.fullmatch(said) and said not in _MEANINGLESS:
+        return said
+    return mimetypes.guess_type(name)[0]
+
+
+@csrf.streamed_form
+def upload(id: str) -> Response:
+    """Store the files of a form, keeping both where a name is taken."""
+    stream = body.current(request.environ)
+    tree.live_chain(db.session, current_user.id, id, FOLDER)
+    _refuse_size(stream.length_left)
+    form = Form(stream, request.headers.get("Content-Type", ""))
+    checked = csrf.header_token() is not None
+    results = []
+    for part in form.files():
+        if not checked:
+            csrf.check(form.fields.get("csrf_token"))
+            checked = True
+        if part.name == "file" and not part.is_empty():
+            results.append(_store(id, part))
+    if not checked:
+        csrf.check(form.fields.get("csrf_token"))
+    return _told(id, results)
+
+
+def _refuse_size(size: int | None) -> None:
+    if size is None:
+        return
+    size = max(0, size - FORM_OVERHEAD)
+    uploads.limit_size(size)
+    uploads.refuse_over_quota(current_user.id, size)
+
+
+class Result:
+    """What became of one file of a form."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.body: dict[str, Any] | None = None
+        self.error: FilesError | StorageError | None = None
+
+    def failure(self) -> dict[str, str]:
+        """Return why it was not kept, for scripts."""
+        code = getattr(self.error, "code", "storage_unavailable")
+        return {"name": self.name, "code": code, "message": str(self.error)}
+
+
+def _store(folder_id: str, part: Part) -> Result:
+    result = Result(printable(part.filename))
+    try:
+        offer = uploads.Offer(
+            name=check_name(part.filename),
+            media_type=_media_type(part.media_type, part.filename),
+            taken=uploads.Taken.NUMBER,
+        )
+        answer = uploads.upload(current_user.id, folder_id, offer, part)
+        result.body = answer.body
+        result.name = answer.body["name"]
+    except (BodyCut, BodyStalled):
+        raise
+    except (FilesError, StorageError) as error:
+        # The other files of the form are still wanted.
+        result.error = error
+    return result
+
+
+def _told(folder_id: str, results: list[Result]) -> Response:
+    kept = [result for result in results if result.body is not None]
+    failed = [result for result in results if result.error is not None]
+    if wants_json():
+        status = 201 if kept or not failed else getattr(failed[0].error, "status", 503)
+        told = {
+            "files": [result.body for result in kept],
+            "failed": [result.failure() for result in failed],
+        }
+        return _json(told, status)
+    if kept:
+        flash(f"Kept: {_names(kept)}.", "success")
+    for result in failed:
+        flash(f"“{result.name}” was not kept. {result.error}", "danger")
+    if not results:
+        flash("No file was chosen. Choose one first, then upload.", "warning")
+    return redirect(url_for("files.folder", id=folder_id), 303)
+
+
+def _names(results: list[Result]) -> str:
+    names = ", ".join(f"“{result.name}”" for result in results[:_SHOWN_NAMES])
+    more = len(results) - _SHOWN_NAMES
+    return f"{names} and {more} more" if more > 0 else names
+
+
+def download(id: str) -> Response:
+    """Send a file, or one range of it; every byte is verified before it leaves."""
+    entry = tree.live_chain(db.session, current_user.id, id, FILE)[-1]
+    blob = db.session.get_one(Blob, entry.blob_id)
+    etag = disposition.etag(entry.id, blob.uuid)
+    release()
+    decided = ranges.decide(request.headers.get, etag, blob.created_at, entry.size)
+    if decided == 412:
+        raise PreconditionFailed(
+            "The file has changed since you looked. Nothing was sent. Fetch it anew."
+        )
+    headers = _headers(entry, blob, etag)
+    if isinstance(decided, int):
+        return _without_bytes(decided, headers, entry.size)
+    span = decided or ranges.Span(0, entry.size)
+    return _with_bytes(blob, headers, span, decided is not None, entry)
+
+
+def _headers(entry: Entry, blob: Blob, etag: str) -> dict[str, str]:
+    headers = dict(disposition.SECURITY)
+    headers["Content-Type"] = disposition.media_type(entry.name)
+    headers["Content-Disposition"] = disposition.attachment(entry.name)
+    headers["ETag"] = f'"{etag}"'
+    headers["Last-Modified"] = http_date(blob.created_at)
+    headers["Accept-Ranges"] = "bytes"
+    if blob.sha256:
+        headers["Repr-Digest"] = disposition.repr_digest(blob.sha256)
+    return headers
+
+
+def _without_bytes(status: int, headers: dict[str, str], size: int) -> Response:
+    if status == 416:
+        kept = {"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes"}
+        response = Response("", 416, {**disposition.SECURITY, **kept})
+    else:
+        response = Response(b"", status, headers)
+        for name in ("Content-Type", "Content-Disposition", "Repr-Digest"):
+            response.headers.pop(name, None)
+    return response
+
+
+def _with_bytes(
+    blob: Blob, headers: dict[str, str], span: ranges.Span, part: bool, entry: Entry
+) -> Response:
+    if part:
+        headers["Content-Range"] = span.content_range(entry.size)
+    headers["Content-Length"] = str(span.length)
+    status = 206 if part else 200
+    if request.method == "HEAD" or not span.length:
+        return Response(b"", status, headers)
+    chunks = blobs.open_blob(blob).chunks(span.start, span.stop)
+    # The first bytes are verified before any header leaves: what can't be read is
+    # an honest 5xx, not a 200 that breaks off.
+    first = next(chunks)
+    return Response(_sent(first, chunks, span.length), status, headers)
+
+
+def _sent(first: bytes, rest: Iterator[bytes], length: int) -> Iterator[bytes]:
+    """Yield the bytes; raises when they end early, which cuts the connection."""
+    yield first
+    left = length - len(first)
+    for chunk in rest:
+        left -= len(chunk)
+        yield chunk
+    if left:
+        raise EOFError(f"The stored file ended {left} bytes early.")
+
+
+def _json(told: dict[str, Any], status: int) -> Response:
+    response: Response = jsonify(told)
+    response.status_code = status
+    return response
