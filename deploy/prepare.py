@@ -26,6 +26,8 @@ def make_folder(settings: config.Settings) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
+        # The default members stand in it; only folders that are here are formatted.
+        (folder / "members").mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise NotReady(
             f"The data folder {folder} can't be made ({error.strerror}). Make it by "

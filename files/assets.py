@@ -13,7 +13,7 @@ from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, abort, current_app, send_file
+from flask import Flask, Response, current_app, request
 from markupsafe import Markup, escape
 
 from auth.access import public
@@ -88,23 +88,25 @@ def asset(name: str) -> str:
 
 
 @public
-def serve(path: str) -> Response:
+def serve(path: str = "") -> Response:
     """Send an asset; only an address with the right digest may be kept for ever."""
     digest, _, name = path.partition("/")
     assets = _assets()
     if digest == assets.digest and name in assets.paths:
         return _send(assets, name, FOR_EVER)
-    if path not in assets.paths:
-        abort(404)
-    return _send(assets, path, FOR_A_MINUTE)
+    if path in assets.paths:
+        return _send(assets, path, FOR_A_MINUTE)
+    # Not the error page: it has a form's token, and so a cookie.
+    return Response("There is no such asset.\n", 404, mimetype="text/plain")
 
 
 def _send(assets: Assets, name: str, keep: str) -> Response:
     path = assets.paths[name]
+    response = Response(path.read_bytes(), content_type=_TYPES[path.suffix])
     # The content makes the tag: a time stamp would differ between instances.
-    response = send_file(path, mimetype=_TYPES[path.suffix], etag=assets.tags[name])
-    response.last_modified = None
+    response.set_etag(assets.tags[name])
     response.headers["Cache-Control"] = keep
+    response.make_conditional(request)
     return response
 
 
@@ -134,4 +136,5 @@ def init_app(app: Flask) -> None:
     """Serve the assets and give templates `asset` and `icon`."""
     helpers: dict[str, Any] = {"asset": asset, "icon": icon}
     app.jinja_env.globals.update(helpers)
-    app.add_url_rule("/static/<path:path>", "static", serve, methods=["GET"])
+    for rule in ("/static/", "/static/<path:path>"):
+        app.add_url_rule(rule, "static", serve, methods=["GET"])

@@ -88,7 +88,8 @@ def was_current() -> bool:
     seen = current_app.extensions
     if not seen.get(_SEEN):
         try:
-            seen[_SEEN] = stored_version() == known_versions()[1]
+            version = stored_version()
+            seen[_SEEN] = version is not None and version == known_versions()[1]
         except DBAPIError:
             return False
     return bool(seen[_SEEN])

@@ -130,6 +130,7 @@ def _application(
     from app import create_app
     from storage import services
 
+    (folder / "members").mkdir(exist_ok=True)
     app = create_app(database.environment(folder, url, **settings))
     app.testing = True
     database.make_tables(app)

@@ -45,7 +45,7 @@ def requests(lines: Lines) -> list[dict[str, Any]]:
 
 
 def test_a_request_is_one_line(client: FlaskClient, lines: Lines) -> None:
-    answer = client.get("/auth/login?next=/secret-place")
+    answer = client.get("/auth/login?next=/secret-place", buffered=True)
     (line,) = requests(lines)
     assert line["time"].endswith("+00:00")
     assert line["request_id"] == answer.headers["X-Request-ID"]
@@ -60,19 +60,19 @@ def test_a_request_is_one_line(client: FlaskClient, lines: Lines) -> None:
 
 
 def test_it_says_who_asked(alice: Person, lines: Lines) -> None:
-    alice.get("/files/")
+    alice.get("/files/", buffered=True)
     assert requests(lines)[-1]["user"] == "alice"
 
 
 def test_a_refusal_says_why(client: FlaskClient, lines: Lines) -> None:
-    client.get("/files/", headers={"Accept": "application/json"})
+    client.get("/files/", headers={"Accept": "application/json"}, buffered=True)
     line = requests(lines)[-1]
     assert (line["status"], line["error"]) == (401, "not_signed_in")
 
 
 def test_ids_are_two_requests_apart(client: FlaskClient, lines: Lines) -> None:
-    client.get("/healthz", headers={"X-Request-ID": "mine"})
-    client.get("/healthz")
+    client.get("/healthz", headers={"X-Request-ID": "mine"}, buffered=True)
+    client.get("/healthz", buffered=True)
     first, second = requests(lines)
     assert first["request_id"] != second["request_id"]
     assert first["request_id"] != "mine"
@@ -138,8 +138,8 @@ def test_an_exception_has_its_trace_in_one_line(app: Flask, lines: Lines) -> Non
 
 def seen(app: Flask, lines: Lines, peer: str, **headers: str) -> str:
     known = {name.replace("_", "-"): value for name, value in headers.items()}
-    environ = {"REMOTE_ADDR": peer}
-    app.test_client().get("/healthz", headers=known, environ_base=environ)
+    options: dict[str, Any] = {"environ_base": {"REMOTE_ADDR": peer}, "buffered": True}
+    app.test_client().get("/healthz", headers=known, **options)
     return str(requests(lines)[-1]["address"])
 
 
