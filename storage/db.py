@@ -97,6 +97,7 @@ def transaction() -> Iterator[scoped_session[FlaskSession]]:
     if session.new or session.deleted or any(map(session.is_modified, session.dirty)):
         raise RuntimeError("Rows were changed before storage.db.transaction() began.")
     session.rollback()
+    session.expire_all()
     # The identity of the session is fixed here, so that the flag is cleared even if
     # the block leaves the application context it started in.
     own = session()

@@ -1,0 +1,173 @@
+"""Versions of the database: the same tables as the models, one upgrade at a time."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import Engine, inspect, text
+
+from app import create_app
+from deploy import parsers
+from storage import migrate
+from storage.db import db
+from support import database
+
+
+@pytest.fixture
+def empty(
+    database_kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Flask]:
+    """The application over a database without tables."""
+    if database_kind == "sqlite":
+        yield from _opened(tmp_path, None)
+        return
+    with request.getfixturevalue("postgres").database(empty=True) as url:
+        yield from _opened(tmp_path, url)
+
+
+def _opened(folder: Path, url: str | None) -> Iterator[Flask]:
+    app = create_app(database.environment(folder, url))
+    with app.app_context():
+        yield app
+    database.close(app)
+
+
+def schema(engine: Engine) -> dict[str, Any]:
+    """Describe every table, in an order of its own."""
+    inspector = inspect(engine)
+    tables = set(inspector.get_table_names()) - {"alembic_version"}
+    return {
+        table: {
+            "columns": {
+                column["name"]: (
+                    str(column["type"]),
+                    column["nullable"],
+                    str(column["default"]),
+                )
+                for column in inspector.get_columns(table)
+            },
+            "key": inspector.get_pk_constraint(table),
+            "foreign": _sorted(inspector.get_foreign_keys(table)),
+            "unique": _sorted(inspector.get_unique_constraints(table)),
+            "indexes": _sorted(inspector.get_indexes(table)),
+            "checks": _sorted(inspector.get_check_constraints(table)),
+        }
+        for table in sorted(tables)
+    }
+
+
+def _sorted(things: Any) -> list[str]:
+    return sorted(str(sorted(thing.items(), key=str)) for thing in things)
+
+
+def test_the_versions_make_the_tables_of_the_models(empty: Flask) -> None:
+    migrate.upgrade()
+    by_versions = schema(db.engine)
+    with db.engine.begin() as connection:
+        db.metadata.drop_all(connection)
+    db.create_all()
+    by_models = schema(db.engine)
+    assert by_versions.keys() == by_models.keys()
+    for table, description in by_models.items():
+        assert by_versions[table] == description, table
+
+
+def test_nothing_is_left_to_migrate(empty: Flask) -> None:
+    """Alembic itself sees no difference: a changed model needs a new version."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    migrate.upgrade()
+    with db.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, db.metadata) == []
+
+
+def test_a_second_upgrade_changes_nothing(empty: Flask) -> None:
+    migrate.upgrade()
+    before = schema(db.engine)
+    migrate.upgrade()
+    assert schema(db.engine) == before
+    assert migrate.stored_version() == migrate.known_versions()[1]
+    migrate.require_current()
+
+
+def test_an_empty_database_is_too_old(empty: Flask) -> None:
+    with pytest.raises(migrate.DatabaseTooOld, match="make run"):
+        migrate.require_current()
+
+
+def test_a_newer_database_is_left_alone(empty: Flask) -> None:
+    migrate.upgrade()
+    before = schema(db.engine)
+    with db.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'ffff'"))
+    for act in (migrate.upgrade, migrate.require_current, migrate.refuse_newer):
+        with pytest.raises(migrate.DatabaseTooNew, match="a newer one has been here"):
+            act()
+    assert schema(db.engine) == before
+    assert migrate.stored_version() == "ffff"
+
+
+@pytest.mark.sqlite
+def test_it_waits_for_another_upgrade_and_then_says_so(
+    empty: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "LOCK_SECONDS", 0.3)
+    with migrate._alone(), pytest.raises(migrate.DatabaseLocked, match="Nothing was"):
+        migrate.upgrade()
+    migrate.upgrade()
+
+
+def test_the_lock_is_let_go_of(empty: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrate, "LOCK_SECONDS", 0.3)
+    for _ in range(2):
+        with migrate._alone():
+            pass
+
+
+CODE = """
+from app import create_app
+from storage import migrate
+app = create_app()
+with app.app_context():
+    migrate.upgrade()
+print("done")
+"""
+
+
+def test_four_at_once_all_come_through(
+    database_kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Without the lock one of four dies with a table that exists already."""
+    if database_kind == "sqlite":
+        _four(database.environment(tmp_path))
+        return
+    with request.getfixturevalue("postgres").database(empty=True) as url:
+        _four(database.environment(tmp_path, url))
+
+
+def _four(environ: dict[str, str]) -> None:
+    starters = [
+        subprocess.Popen(
+            [sys.executable, "-c", CODE],
+            cwd=parsers.ROOT,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for starter in starters:
+        out, err = starter.communicate(timeout=100)
+        assert out.strip() == "done", err
+
+
+def test_there_is_one_newest_version() -> None:
+    known, newest = migrate.known_versions()
+    assert newest in known
