@@ -6,12 +6,14 @@ from contextlib import contextmanager
 
 import click
 from flask.cli import AppGroup
+from sqlalchemy.exc import DBAPIError
 
 from auth import services
 from auth.audit import note
 from auth.errors import AuthError, WeakPassword
 from auth.passwords import LONGEST
 from auth.queries import user_named
+from storage import migrate
 
 commands = AppGroup("user", help="Make accounts, set passwords, close accounts.")
 _from_stdin = click.option(
@@ -23,10 +25,24 @@ _from_stdin = click.option(
 
 @contextmanager
 def _said_clearly() -> Iterator[None]:
+    """Turn what goes wrong into one sentence and exit code 1."""
     try:
+        migrate.refuse_newer()
         yield
-    except AuthError as error:
+    except (AuthError, migrate.DatabaseError) as error:
         raise click.ClickException(str(error)) from error
+    except DBAPIError as error:
+        raise click.ClickException(_database_trouble()) from error
+
+
+def _database_trouble() -> str:
+    try:
+        migrate.require_current()
+    except migrate.DatabaseError as problem:
+        return str(problem)
+    except DBAPIError as problem:
+        return f"The database can't be reached: {problem.orig}. Nothing was changed."
+    return "The database is busy. Nothing was changed. Try again in a moment."
 
 
 @commands.command("create")

@@ -13,8 +13,9 @@ from jinja2 import DictLoader
 import auth
 import config
 from auth import access, csrf, errors, headers
+from auth.models import LoginFailure, LoginSession, User
 from storage import db as database
-from storage import logs
+from storage import logs, proxies
 from support import database as support
 from support.people import Person
 
@@ -24,6 +25,7 @@ _PAGE = """<meta name="csrf-token" content="{{ csrf_token() }}">
 <b>{{ f.errors | join(" ") }}</b>{% endfor %}</form>
 {% if registration_open %}<a href="/auth/register">Create an account</a>{% endif %}
 <i class="next">{{ next }}</i><u>{{ current_user.name }}</u>"""
+_TABLES = [kind.__table__ for kind in (User, LoginSession, LoginFailure)]
 STATUS = {
     errors.NotSignedIn: 401,
     errors.RegistrationClosed: 403,
@@ -78,7 +80,7 @@ def _add_views(app: Flask) -> None:
 
 
 def build(settings: config.Settings) -> Flask:
-    """Build the application; its tables are made anew."""
+    """Build the application; its tables are empty."""
     app = Flask("holdfast", static_folder=None)
     pages = ("page", "auth/login", "auth/register", "auth/password")
     app.jinja_loader = DictLoader({f"{page}.html": _PAGE for page in pages})
@@ -89,22 +91,32 @@ def build(settings: config.Settings) -> Flask:
     auth.init_app(app)
     app.register_error_handler(errors.AuthError, _answer)
     _add_views(app)
+    proxies.init_app(app)
     with app.app_context():
-        database.db.drop_all()
-        database.db.create_all()
+        database.db.metadata.create_all(database.db.engine, tables=_TABLES)
+        _empty()
     return app
 
 
-@pytest.fixture
-def database_url(
-    database_kind: str, request: pytest.FixtureRequest
-) -> Iterator[str | None]:
-    """An empty database; None is the file in the data folder."""
-    if database_kind == "sqlite":
-        yield None
-        return
-    with request.getfixturevalue("postgres").database(empty=True) as url:
+def _empty() -> None:
+    with database.transaction() as rows:
+        for table in reversed(_TABLES):
+            rows.execute(table.delete())
+
+
+@pytest.fixture(scope="session")
+def accounts_url(postgres: support.Postgres) -> Iterator[str]:
+    """One PostgreSQL database for all tests of accounts; each empties it first."""
+    with postgres.database(empty=True) as url:
         yield url
+
+
+@pytest.fixture
+def database_url(database_kind: str, request: pytest.FixtureRequest) -> str | None:
+    """Where the rows are; None is a new file in the data folder."""
+    if database_kind == "sqlite":
+        return None
+    return str(request.getfixturevalue("accounts_url"))
 
 
 @pytest.fixture

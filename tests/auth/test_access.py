@@ -95,6 +95,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("target", HOSTILE)
 @pytest.mark.parametrize("where", ["query", "field"])
 def test_s14_next_never_leaves_this_site(app, target, where):
@@ -112,6 +113,7 @@ def test_s14_next_never_leaves_this_site(app, target, where):
     assert person.send("GET", "/auth/login", query_string=query).status_code == 302
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     "target", ["/files/folder/abc", "/files/?sort=name&after=x%2Fy", "/%09/e", "/a:b"]
 )
@@ -130,14 +132,9 @@ def test_s14_the_host_header_has_no_say(app):
     person = Person(app, base="http://evil.example")
     answer = person.register("ada")
     assert answer.headers["Location"] == "/files/"
-    assert (
-        Person(app, base="http://evil.example")
-        .get("/files/")
-        .headers["Location"]
-        .startswith(
-            "/auth/login?next=%2Ffiles%2F" if False else "/auth/login?next=/files/"
-        )
-    )
+    stranger = Person(app, base="http://evil.example")
+    location = stranger.get("/files/").headers["Location"]
+    assert location == "/auth/login?next=/files/"
 
 
 def test_safe_next_without_a_target_is_home():
@@ -147,8 +144,7 @@ def test_safe_next_without_a_target_is_home():
 def test_closed_registration_says_so_and_shows_no_link(make):
     person = Person(make(registration="closed"))
     assert "/auth/register" not in person.get("/auth/login").text
-    for answer in (person.get("/auth/register"), person.post("/auth/register", None)):
-        assert answer.status_code in (400, 403)
+    assert person.get("/auth/register").status_code == 403
     token = person.token()
     fields = {"username": "ada", "password": PASSWORD, "confirm": PASSWORD}
     answer = person.post("/auth/register", token, **fields)

@@ -3,7 +3,7 @@
 import pytest
 from flask import Flask
 
-from auth.models import User
+from auth.models import LoginFailure, LoginSession, User
 from storage.db import db
 from support.people import OTHER, PASSWORD, Person
 
@@ -107,3 +107,30 @@ def test_commands_work_while_somebody_is_signed_in(app):
     assert _run(app, "create", "eve", "--password-stdin", typed=OTHER).exit_code == 0
     assert person.signed_in()
     assert Person(app).log_in("eve", OTHER).status_code == 303
+
+
+def test_a_database_without_tables_is_explained(app):
+    with app.app_context():
+        LoginFailure.__table__.drop(db.engine)
+        LoginSession.__table__.drop(db.engine)
+        User.__table__.drop(db.engine)
+    done = _run(app, "create", "ada", "--password-stdin", typed=PASSWORD)
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: The database is")
+    assert "Traceback" not in done.output
+
+
+def test_a_newer_database_is_left_alone(app):
+    with app.app_context(), db.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE alembic_version (version_num VARCHAR(32))"
+        )
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('future')")
+    try:
+        done = _run(app, "create", "ada", "--password-stdin", typed=PASSWORD)
+    finally:
+        with app.app_context(), db.engine.begin() as connection:
+            connection.exec_driver_sql("DROP TABLE alembic_version")
+    assert done.exit_code == 1
+    assert "a newer one has been here" in done.output
+    assert _users(app) == []

@@ -105,6 +105,7 @@ def test_s9_the_header_does_as_well(app, ada):
     assert app.done == ["x"]
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("kind", BODY_TYPES)
 def test_a_raw_body_arrives_whole_whatever_it_says_it_is(app, ada, kind):
     body = b"csrf_token=x&a=b" + bytes(range(256)) * 1000
@@ -114,6 +115,7 @@ def test_a_raw_body_arrives_whole_whatever_it_says_it_is(app, ada, kind):
     assert app.done == [body]
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("kind", BODY_TYPES)
 def test_s9_a_raw_body_takes_the_token_from_the_header_only(app, ada, kind):
     token = ada.token()
@@ -170,6 +172,7 @@ OWN = [
 ]
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("headers", FOREIGN)
 def test_s10_another_site_is_refused_even_with_a_token(app, ada, headers):
     token = ada.token()
@@ -183,6 +186,7 @@ def test_s10_another_site_is_refused_even_with_a_token(app, ada, headers):
     assert ada.signed_in()
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("headers", OWN)
 def test_s10_our_own_pages_are_let_through(app, ada, headers):
     form = {"what": "x", "csrf_token": ada.token()}
@@ -207,6 +211,7 @@ def test_s10_the_public_address_counts_as_ours(make):
     assert app.done == ["x"]
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("kind", ["text/plain", "application/json", "text/html"])
 def test_s10_other_bodies_are_no_forms(app, ada, kind):
     token = ada.token()

@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auth import services
 from auth.errors import BadUserName
 from auth.models import User
 from auth.names import LONGEST_NAME, clean_name, fold
 from storage.db import db
-from support.people import Person
+from support.people import OTHER, Person
 
 
 def test_a14_extra_fields_are_ignored(app, person):
@@ -54,6 +55,7 @@ def test_a15_names_of_other_letters_are_distinct(app, person):
     assert len(keys) == 2
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     "bad",
     [
@@ -114,6 +116,7 @@ def test_a15_folding_rests_and_a_kept_name_stays_itself(text):
     assert len(name) <= LONGEST_NAME
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("bad", ["x", "@x", "x@", "a b@x", "x@y\n.z", "x" * 260 + "@y"])
 def test_an_address_that_cannot_be_one_is_refused(person, bad):
     refused = person.register("ada", email=bad)
@@ -130,3 +133,18 @@ def test_a16_there_is_no_account_at_first(person):
     assert person.register("admin").status_code == 303
     assert person.signed_in()
     assert person.get("/admin").status_code == 404
+
+
+def test_two_people_who_want_one_name_at_once(app, person, monkeypatch):
+    """The check says it is free; the unique key still has the last word."""
+    person.register("ada")
+    asked = []
+    monkeypatch.setattr(services, "find_user", asked.append)
+    other = Person(app)
+    refused = other.register("Ada", OTHER)
+    assert asked == ["Ada"]
+    assert refused.status_code == 400
+    assert "taken" in refused.text
+    assert not other.signed_in()
+    monkeypatch.undo()
+    assert other.log_in("ada").status_code == 303

@@ -60,6 +60,7 @@ def test_a1_the_minimum_is_honoured(make):
         assert person.signed_in()
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     "weak",
     [

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from flask import Flask
+from sqlalchemy.exc import OperationalError
 
 from auth import services, sessions
 from auth.models import LoginSession, User
@@ -306,3 +307,20 @@ def test_who_is_signed_in_is_not_asked_again(person, path):
     answer = person.get(path)
     assert answer.status_code == 302
     assert answer.headers["Location"] == "/files/"
+
+
+def test_a_busy_database_keeps_nobody_from_reading(app, person, monkeypatch):
+    person.register("ada")
+    _age(app, seen_at=timedelta(minutes=2))
+    before = _rows(app)[0].seen_at
+    tried = []
+
+    def busy():
+        tried.append(1)
+        raise OperationalError("UPDATE", {}, Exception("database is locked"))
+
+    monkeypatch.setattr(sessions, "transaction", busy)
+    assert person.signed_in()
+    assert tried == [1]
+    monkeypatch.undo()
+    assert _rows(app)[0].seen_at == before

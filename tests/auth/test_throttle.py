@@ -180,3 +180,18 @@ def test_old_failures_are_removed(app, person):
     with app.app_context():
         assert services.remove_old() == 2
     assert _failures(app) == 0
+
+
+def test_behind_a_trusted_proxy_the_true_address_is_counted(make):
+    app = make(trusted_proxies=("127.0.0.1",), login_failures_address=3)
+
+    def guess(name: str, forwarded: str) -> int:
+        person = Person(app)
+        fields = {"username": name, "password": OTHER, "csrf_token": person.token()}
+        headers = {"X-Forwarded-For": forwarded}
+        answer = person.send("POST", "/auth/login", data=fields, headers=headers)
+        return answer.status_code
+
+    answers = [guess(f"u{n}", f"198.51.100.{n}, 192.0.2.7") for n in range(5)]
+    assert answers == [400] * 3 + [429] * 2
+    assert guess("u1", "192.0.2.7, 192.0.2.8") == 400
