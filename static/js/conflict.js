@@ -23,8 +23,10 @@ async function decide(item) {
   return choice;
 }
 
-/** Change the item so that it can be sent again, or throw that it is skipped. */
-export async function settle(item) {
+/** Change the item so that it can be sent again, or throw why it can't be. */
+export async function settle(item, refused) {
+  // A file does not replace a folder, whatever was chosen.
+  if (item.replace) throw refused;
   const mine = turn.then(() => item.choice ?? decide(item));
   turn = mine.catch(() => {});
   item.choice = await mine;

@@ -52,7 +52,7 @@ async function send(item) {
     } catch (error) {
       if (error.code !== "name_taken") throw error;
       item.sent = 0;
-      await settle(item);
+      await settle(item, error);
       item.key = newKey();
     }
   }
@@ -115,8 +115,7 @@ export function cancel(item) {
 
 /** Send again; the same key, so that a file that did arrive is not stored twice. */
 export async function retry(item) {
-  item.state = "waiting";
-  item.choice = undefined;
+  Object.assign(item, { state: "waiting", choice: undefined, replace: false });
   watch();
   // A new session has a new token, and it comes with the page.
   await refresh().catch(() => {});

@@ -49,13 +49,11 @@ function showLine(item) {
 
 /** With ten thousand files: what failed, what moves, and a few of the rest. */
 function visible() {
-  const done = [...ended("done"), ...ended("cancelled")];
-  const keep = new Set([
-    ...ended("failed"),
-    ...ended("sending"),
-    ...ended("waiting").slice(0, SHOWN),
-    ...done.slice(-SHOWN),
-  ]);
+  const failed = ended("failed");
+  const done = [...ended("done"), ...ended("cancelled")].slice(-SHOWN);
+  if (!active().length) return [...failed, ...done];
+  const moving = [...ended("sending"), ...ended("waiting").slice(0, SHOWN)];
+  const keep = new Set([...failed, ...moving, ...done]);
   return items.filter((item) => keep.has(item));
 }
 

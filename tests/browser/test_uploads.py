@@ -1,0 +1,168 @@
+"""Uploads with scripts: by drop, with progress, cancelled, refused, in conflict."""
+
+import os
+import re
+from pathlib import Path
+
+from playwright.sync_api import CDPSession, Locator, expect
+
+from support.desk import Desk
+
+DROP = """([selector, name, text, drop]) => {
+  const data = new DataTransfer();
+  data.items.add(new File([text], name));
+  const target = document.querySelector(selector);
+  for (const type of ["dragenter", "dragover", ...(drop ? ["drop"] : [])]) {
+    const options = { dataTransfer: data, bubbles: true, cancelable: true };
+    target.dispatchEvent(new DragEvent(type, options));
+  }
+}"""
+
+
+def slow_down(desk: Desk, per_second: int) -> CDPSession:
+    """Let the browser send only so many bytes a second."""
+    session = desk.page.context.new_cdp_session(desk.page)
+    session.send("Network.enable")
+    conditions = {"offline": False, "latency": 0, "downloadThroughput": -1}
+    session.send(
+        "Network.emulateNetworkConditions",
+        {**conditions, "uploadThroughput": per_second},
+    )
+    return session
+
+
+def line(desk: Desk, name: str) -> Locator:
+    """The line of an upload in the tray."""
+    return desk.page.locator(".upload").filter(has_text=name)
+
+
+def test_drop_anywhere_says_where_it_goes(desk: Desk) -> None:
+    page = desk.page
+    page.evaluate(DROP, ["main", "note.txt", "dropped", False])
+    expect(page.locator("[data-drop-hint]")).to_contain_text("Drop to upload to Files")
+    page.evaluate(DROP, ["main", "note.txt", "dropped", True])
+    desk.row("note.txt").wait_for()
+    expect(page.locator("[data-drop-hint]")).to_be_hidden()
+
+
+def test_drop_onto_a_folder(desk: Desk) -> None:
+    page = desk.page
+    desk.make_folder("Box")
+    page.evaluate(DROP, ["tr[data-name=Box]", "note.txt", "dropped", False])
+    expect(page.locator("[data-drop-hint]")).to_contain_text("Box")
+    page.evaluate(DROP, ["tr[data-name=Box]", "note.txt", "dropped", True])
+    page.locator("[data-tray] h2", has_text="1 file uploaded").wait_for()
+    assert desk.names() == ["Box"]
+    desk.row("Box").locator("[data-open]").click()
+    assert desk.names() == ["note.txt"]
+
+
+def test_progress_is_shown_and_cancel_keeps_nothing(desk: Desk) -> None:
+    page = desk.page
+    slow_down(desk, 300_000)
+    desk.pick(("slow.bin", os.urandom(1_500_000)))
+    upload = line(desk, "slow.bin")
+    note = upload.locator(".upload-note")
+    expect(note).to_have_text(re.compile(r"[1-9]\d* % · .+ of 1.5 MB"))
+    bar = upload.get_by_role("progressbar")
+    assert 0 < float(bar.evaluate("bar => bar.value")) < 1
+    total = page.locator("[data-tray] [data-field=total]")
+    expect(total).to_have_text(re.compile(r"of 1.5 MB · .+/s · .+ left"))
+    expect(page.locator("[data-tray] h2")).to_have_text("Uploading 1 file")
+    upload.get_by_role("button", name="Cancel: slow.bin").click()
+    expect(note).to_have_text("Cancelled. Nothing was kept.")
+    page.reload()
+    assert desk.names() == []
+
+
+def test_leaving_while_sending_is_asked_about(desk: Desk) -> None:
+    page = desk.page
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    slow_down(desk, 200_000)
+    page.click("h1")
+    desk.pick(("slow.bin", os.urandom(900_000)))
+    expect(line(desk, "slow.bin")).to_have_attribute("data-state", "sending")
+    page.close(run_before_unload=True)
+    for _ in range(50):
+        if asked:
+            break
+        desk.page.context.pages and desk.page.context.pages[0].wait_for_timeout(50)
+    assert asked == ["beforeunload"]
+
+
+def test_a_taken_name_keeps_both_replaces_or_skips(desk: Desk, tmp_path: Path) -> None:
+    page = desk.page
+    desk.put(("plan.txt", b"first"))
+    desk.pick(("plan.txt", b"second"))
+    page.locator("dialog[open]").get_by_role("button", name="Keep both").click()
+    desk.row("plan (2).txt").wait_for()
+    assert desk.fetch("plan (2).txt", tmp_path) == b"second"
+    desk.pick(("plan.txt", b"third"))
+    page.locator("dialog[open]").get_by_role("button", name="Replace").click()
+    page.locator("[data-tray] h2", has_text="3 files uploaded").wait_for()
+    assert desk.fetch("plan.txt", tmp_path) == b"third"
+    desk.pick(("plan.txt", b"fourth"))
+    page.locator("dialog[open]").get_by_role("button", name="Skip").click()
+    expect(line(desk, "Skipped: the name is taken.")).to_have_count(1)
+    assert desk.fetch("plan.txt", tmp_path) == b"third"
+
+
+def test_one_answer_for_all_conflicts(desk: Desk) -> None:
+    page = desk.page
+    names = ["a.txt", "b.txt", "c.txt"]
+    desk.put(*((name, b"1") for name in names))
+    desk.pick(*((name, b"2") for name in names))
+    page.locator("dialog[open]").get_by_label("Do the same for all others").check()
+    page.locator("dialog[open]").get_by_role("button", name="Keep both").click()
+    for name in ("a (2).txt", "b (2).txt", "c (2).txt"):
+        desk.row(name).wait_for()
+    expect(page.locator("dialog[open]")).to_have_count(0)
+
+
+def test_over_quota_is_refused_before_the_bytes_move(desk: Desk) -> None:
+    sent: list[str] = []
+    desk.page.on("request", lambda request: sent.append(request.method))
+    desk.pick(("huge.bin", bytes(9_000_000)))
+    note = line(desk, "huge.bin").locator(".upload-note")
+    expect(note).to_have_text(re.compile(r"needs 9(\.0)? MB"))
+    assert "PUT" not in sent
+    expect(desk.page.locator("[data-live]")).to_have_text("1 file failed")
+
+
+def test_a_session_that_ended_and_a_retry(desk: Desk) -> None:
+    page = desk.page
+    cookies = page.context.cookies()
+    page.context.clear_cookies()
+    desk.pick(("late.txt", b"late"))
+    upload = line(desk, "late.txt")
+    expect(upload).to_have_attribute("data-state", "failed")
+    expect(upload.locator(".upload-note")).to_have_text(re.compile("[Ss]ign"))
+    page.context.add_cookies(cookies)
+    upload.get_by_role("button", name="Try again").click()
+    desk.row("late.txt").wait_for()
+
+
+def test_a_broken_connection_says_so(desk: Desk) -> None:
+    page = desk.page
+    page.route("**/files/folder/*/cut.txt", lambda route: route.abort())
+    desk.pick(("cut.txt", b"cut"))
+    upload = line(desk, "cut.txt")
+    note = upload.locator(".upload-note")
+    expect(note).to_have_text(re.compile(r"connection broke at \d+ %"))
+    page.unroute("**/files/folder/*/cut.txt")
+    upload.get_by_role("button", name="Try again").click()
+    desk.row("cut.txt").wait_for()
+    assert any("ERR_FAILED" in error for error in desk.errors)
+    desk.errors.clear()
+
+
+def test_the_listing_refreshes_without_losing_the_place(desk: Desk) -> None:
+    page = desk.page
+    desk.put(("a.txt", b"a"), ("b.txt", b"b"))
+    desk.row("b.txt").locator("input").check()
+    desk.row("b.txt").locator("[data-open]").focus()
+    desk.put(("c.txt", b"c"))
+    expect(desk.row("b.txt").locator("[data-open]")).to_be_focused()
+    expect(desk.row("b.txt").locator("input")).to_be_checked()
+    expect(page.locator("[data-count]")).to_have_text("1 selected")
