@@ -1,8 +1,11 @@
 """How Alembic reaches the database: through the application, in one transaction."""
 
-from alembic import context
+from typing import Any
 
-from storage.db import db
+from alembic import context
+from sqlalchemy import Connection
+
+from storage.db import UTCDateTime, db
 
 
 def run() -> None:
@@ -16,6 +19,7 @@ def run() -> None:
             target_metadata=db.metadata,
             render_as_batch=True,
             compare_type=True,
+            render_item=_render,
         )
         with context.begin_transaction():
             context.run_migrations()
@@ -23,10 +27,18 @@ def run() -> None:
         _sqlite_foreign_keys(connection, "ON")
 
 
-def _sqlite_foreign_keys(connection, state: str) -> None:
+def _render(kind: str, item: Any, _: object) -> str | bool:
+    """Write types of ours by what they are: a version must not change with them."""
+    if kind == "type" and isinstance(item, UTCDateTime):
+        return "sa.DateTime(timezone=True)"
+    return False
+
+
+def _sqlite_foreign_keys(connection: Connection, state: str) -> None:
     if connection.dialect.name == "sqlite":
         # On the driver's connection: inside a transaction the pragma does nothing.
-        connection.connection.driver_connection.execute(f"PRAGMA foreign_keys={state}")
+        driver: Any = connection.connection.driver_connection
+        driver.execute(f"PRAGMA foreign_keys={state}")
 
 
 run()

@@ -252,9 +252,11 @@ def test_the_tests_own_server_says_why_it_did_not_start(tmp_path: Path) -> None:
 def test_what_is_too_long_is_refused(
     tmp_path: Path, request_head: bytes, status: bytes
 ) -> None:
-    with Server(tmp_path / "data") as server:
-        with socket.create_connection(("127.0.0.1", server.port), 10) as client:
-            client.sendall(request_head)
-            answer = client.recv(65536)
+    with (
+        Server(tmp_path / "data") as server,
+        socket.create_connection(("127.0.0.1", server.port), 10) as client,
+    ):
+        client.sendall(request_head)
+        answer = client.recv(65536)
     assert answer.split()[1] == status
     assert b"Traceback" not in answer
