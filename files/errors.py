@@ -37,12 +37,6 @@ class BodyStalled(FilesError):
     status = 408
 
 
-class DigestMismatch(FilesError):
-    """The bytes that came are not those that the client's digest names."""
-
-    code = "digest_mismatch"
-
-
 class NotFound(FilesError):
     """No such thing, or it is somebody else's: the answer is the same."""
 

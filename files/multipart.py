@@ -4,6 +4,7 @@ Werkzeug's decoder finds the parts; this bounds everything around them, so that 
 memory nor time depends on what a client sends.
 """
 
+import re
 from collections.abc import Iterator
 
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -19,6 +20,9 @@ FIELD_BYTES = 1 << 16
 HEADER_BYTES = 1 << 16
 MAX_PARTS = 1000
 BOUNDARY_BYTES = 70
+# Browsers write a name as it is, backslashes included, and the quote as %22 (WHATWG);
+# Werkzeug would take a backslash away, as mail does.
+_FILENAME = re.compile(r';\s*filename="((?:\\"|[^"])*)"\s*(?:;|\Z)', re.IGNORECASE)
 
 _BROKEN = (
     "The form is broken: {reason}. Nothing more of it was kept. Reload the page and "
@@ -87,11 +91,12 @@ class Form:
             if self._part is not None:
                 self._part.skip()
             event = self._next()
-            if isinstance(event, multipart.Field):
-                self._read_field(event.name or "")
-            elif isinstance(event, multipart.File):
-                self._part = _part(event).of(self)
-                yield self._part
+            if isinstance(event, multipart.Field | multipart.File):
+                self._part = _part(event)
+                if self._part is None:
+                    self._read_field(event.name or "")
+                else:
+                    yield self._part.of(self)
             elif isinstance(event, multipart.Epilogue):
                 return
 
@@ -153,8 +158,13 @@ def _boundary(content_type: str) -> bytes:
     return boundary
 
 
-def _part(event: multipart.File) -> Part:
-    # Browsers write the quote in a name as %22, and nothing else of what may occur.
-    filename = event.filename.replace("%22", '"')
+def _part(event: multipart.File | multipart.Field) -> Part | None:
+    """Return the file that this begins; None for a field."""
+    filename = event.filename if isinstance(event, multipart.File) else None
+    said = _FILENAME.search(event.headers.get("content-disposition", ""))
+    if said:
+        filename = said[1].replace('\\"', '"')
+    if filename is None:
+        return None
     media_type = event.headers.get("content-type")
-    return Part(event.name or "", filename, media_type)
+    return Part(event.name or "", filename.replace("%22", '"'), media_type)
