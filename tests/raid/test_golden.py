@@ -1,16 +1,21 @@
 """The frozen vectors: packed again by the engine and by the reference, and read."""
 
+from dataclasses import replace
 from hashlib import sha256
 from itertools import combinations
 
 import pytest
 
+from raid.array import Array, ArrayMap, SlotEntry
+from raid.buffers import BufferPool
 from raid.errors import DamagedObject
 from raid.format import HEADER_LENGTH, SegmentTable, ShardHeader
 from raid.geometry import UNIT, Code, Level, Shape, pieces
+from raid.health import Health
 from raid.keys import KeyKind, parse_key, parse_superblock_key
 from raid.levels import rebuild_xor
 from raid.manifest import Description, Form, Manifest, SegmentRow
+from raid.memory import MemoryMember
 from raid.superblock import (
     MemberEntry,
     StoredState,
@@ -18,7 +23,9 @@ from raid.superblock import (
     Tombstone,
 )
 from raid.tags import unit_key, unit_tag
+from raid.writer import write
 from support import golden
+from support.arrays import EXECUTOR, Body, Log, attempts
 from support.golden import ARRAY, CASES, MEMBERS, UPLOADED, Case
 from support.packing import pack_blob, pack_segment
 
@@ -162,6 +169,38 @@ def test_the_frozen_superblocks_read(case):
         (key,) = filter(parse_superblock_key, objects)
         assert parse_superblock_key(key) == (1, slot + 1)
         assert Superblock.unpack(objects[key]) == superblock(case, slot)
+
+
+SMALL = [case for case in CASES if len(case.parts) < 2]
+
+
+@pytest.mark.parametrize("case", SMALL, ids=lambda case: case.name)
+def test_the_writer_stores_what_the_reference_packs(case):
+    """Through the whole writer, which always knows the SHA-256 of a short blob."""
+    states = {True: StoredState.IN_SYNC, False: StoredState.STALE}
+    slots = tuple(
+        SlotEntry(i, MEMBERS[i], states[i in case.slots], f"file:///srv/d{i}")
+        for i in range(case.width)
+    )
+    number, k, m = golden.level_of(case)
+    shape = Shape(k, m, Code.COPIES if number == 1 else Code.XOR)
+    array_map = ArrayMap(ARRAY, Level(f"raid{number}"), shape, 1, 1, slots)
+    members = {i: MemoryMember(f"m{i}") for i in range(case.width)}
+    array = Array(array_map, members, Health(lambda: 0.0), EXECUTOR, "accept")
+    write(
+        array,
+        case.blob,
+        attempts(case.attempt),
+        Description(*case.words, UPLOADED),
+        Body(case.content()),
+        Log(),
+        BufferPool(1 << 30),
+        want_sha256=True,
+    )
+    expected = golden.reference_members(replace(case, receipt=True))
+    for slot in case.slots:
+        blobs = {key for key in expected[slot] if key.startswith("o/")}
+        assert members[slot].objects == {key: expected[slot][key] for key in blobs}
 
 
 def test_the_frozen_tombstone_reads_and_packs():
