@@ -9,6 +9,7 @@ SUPERBLOCKS = "superblock."
 OBJECTS = "o/"
 TOMBSTONES = "t/"
 JOURNAL = "c/"
+"""Reserved: nothing is written there yet, and nothing there is touched."""
 
 _U64 = 1 << 64
 _NUMBER = r"(?:0|[1-9][0-9]{0,19})"
@@ -49,7 +50,7 @@ class ObjectKey:
 
 def blob_prefix(blob: UUID) -> str:
     """Return what the keys of a blob's manifests and shards start with."""
-    return f"o/{blob.hex[:2]}/{blob}."
+    return f"{OBJECTS}{blob.hex[:2]}/{blob}."
 
 
 def manifest_key(blob: UUID, attempt: int) -> str:
@@ -69,12 +70,12 @@ def shard_key(blob: UUID, segment: int, attempt: int, role: str) -> str:
 
 def tombstone_key(blob: UUID) -> str:
     """Return the key of a blob's tombstone."""
-    return f"t/{blob.hex[:2]}/{blob}"
+    return f"{TOMBSTONES}{blob.hex[:2]}/{blob}"
 
 
 def superblock_key(incarnation: int, event: int) -> str:
     """Return the key of a superblock; the highest pair wins."""
-    return f"superblock.{incarnation}.{event}"
+    return f"{SUPERBLOCKS}{incarnation}.{event}"
 
 
 def parse_superblock_key(key: str) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raid.errors import DamagedObject, UnknownVersion
-from raid.format import SegmentTable, ShardHeader
+from raid.format import JOURNAL, SegmentTable, ShardHeader
 from raid.geometry import Code, Shape
 from raid.manifest import Description, Manifest, SegmentRow, unpack_head
 from raid.superblock import Superblock, Tombstone
@@ -102,6 +102,12 @@ def test_huge_numbers_cost_no_memory(structure: Structure):
         assert tracemalloc.get_traced_memory()[1] < 1024 * 1024
     finally:
         tracemalloc.stop()
+
+
+@every
+def test_the_reserved_kind_is_not_taken_for_another(structure: Structure):
+    with pytest.raises(DamagedObject, match="start like"):
+        structure.unpack(structure.forged(8, "I", int.from_bytes(JOURNAL, "little")))
 
 
 # Versions ---------------------------------------------------------------------

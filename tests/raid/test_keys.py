@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raid.keys import (
+    JOURNAL,
     KeyKind,
     ObjectKey,
     blob_prefix,
@@ -82,6 +83,7 @@ GOOD = shard_key(BLOB, 7, 3, "d0")
         manifest_key(BLOB, 3) + ".",
         tombstone_key(BLOB) + ".m1",
         "../" + GOOD,
+        JOURNAL + "1/1",
         GOOD.replace("-", ""),
     ],
 )
