@@ -80,21 +80,18 @@ def database_url(
     if database_kind == "sqlite":
         yield None
         return
+    folder = request.getfixturevalue("tmp_path")
     server = request.getfixturevalue("postgres")
-    if not server.has_template:
-        _make_template(server, request.getfixturevalue("tmp_path"))
-    with server.database() as url:
+    with server.database(lambda url: _make_tables(folder, url)) as url:
         yield url
 
 
-def _make_template(server: database.Postgres, folder: Path) -> None:
+def _make_tables(folder: Path, url: str) -> None:
     from app import create_app
 
-    with server.database() as url:
-        app = create_app(database.environment(folder, url))
-        database.make_tables(app)
-        database.close(app)
-        server.keep_as_template(url)
+    app = create_app(database.environment(folder, url))
+    database.make_tables(app)
+    database.close(app)
 
 
 Factory = Callable[..., Flask]

@@ -107,7 +107,7 @@ def _empty() -> None:
 @pytest.fixture(scope="session")
 def accounts_url(postgres: support.Postgres) -> Iterator[str]:
     """One PostgreSQL database for all tests of accounts; each empties it first."""
-    with postgres.database(empty=True) as url:
+    with postgres.empty_database() as url:
         yield url
 
 

@@ -25,7 +25,7 @@ def empty(
     if database_kind == "sqlite":
         yield from _opened(tmp_path, None)
         return
-    with request.getfixturevalue("postgres").database(empty=True) as url:
+    with request.getfixturevalue("postgres").empty_database() as url:
         yield from _opened(tmp_path, url)
 
 
@@ -153,7 +153,7 @@ def test_four_at_once_all_come_through(
     if database_kind == "sqlite":
         _four(database.environment(tmp_path))
         return
-    with request.getfixturevalue("postgres").database(empty=True) as url:
+    with request.getfixturevalue("postgres").empty_database() as url:
         _four(database.environment(tmp_path, url))
 
 
