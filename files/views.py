@@ -37,6 +37,7 @@ KINDS = {"file": FILE, "folder": FOLDER}
 ENTRY = "/<any(file, folder):kind>/<id>"
 
 blueprint = Blueprint("files", __name__, url_prefix="/files")
+transfers.add_routes(blueprint)
 
 
 @blueprint.get("/")
@@ -305,7 +306,6 @@ def page_facts() -> dict[str, Any]:
 
 def init_app(app: Flask) -> None:
     """Add the pages, the transfers, the commands and the chores."""
-    transfers.add_routes(blueprint)
     app.register_blueprint(blueprint)
     app.add_url_rule("/", "files_root", to_files)
     app.context_processor(page_facts)

@@ -1,0 +1,218 @@
+"""U7, U8: limits and quotas, before bytes move and again when they are there."""
+
+import io
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from hypothesis import given
+from hypothesis import strategies as st
+
+from files import uploads
+from files.errors import OverQuota, TooLarge
+from files.quota import filesize
+from storage.db import db, release
+from support.drive import Drive, check_books, code
+from support.people import PASSWORD, Person
+
+MB = 1_000_000
+
+
+@pytest.fixture
+def roomy(make_app: Callable[..., Flask]) -> Iterator[Drive]:
+    """Alice's files where everybody has 10 MB, and no body may be over 4 MB."""
+    from auth.services import create_user
+
+    app = make_app(DEFAULT_QUOTA_BYTES=str(10 * MB), MAX_UPLOAD_BYTES=str(4 * MB))
+    with app.app_context():
+        create_user("alice", PASSWORD)
+    person = Person(app)
+    assert person.log_in("alice").status_code == 303
+    yield Drive(person)
+    check_books(app)
+
+
+def used(drive: Drive) -> int:
+    from auth.models import User
+
+    with drive.person.app.app_context():
+        count = db.session.get_one(User, drive.user_id).used_bytes
+        release()
+        return count
+
+
+class Untouched(io.RawIOBase):
+    """A body that nobody may read."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        raise AssertionError("read before it was refused")
+
+    readinto = read  # type: ignore[assignment]
+
+
+def test_u8_parallel_uploads_never_pass_the_quota(roomy: Drive) -> None:
+    app = roomy.person.app
+    roomy.file("first", b"x" * (3 * MB))
+    roomy.file("second", b"x" * (2 * MB))
+    statuses: list[int] = []
+    start = threading.Barrier(20)
+
+    def put(number: int) -> None:
+        browser = app.test_client()
+        browser.set_cookie("holdfast", roomy.person.cookie())
+        start.wait()
+        answer = browser.put(
+            f"/files/folder/{roomy.root}/{number}",
+            data=b"x" * MB,
+            headers={"X-CSRFToken": roomy._token},
+            buffered=True,
+        )
+        statuses.append(answer.status_code)
+
+    threads = [threading.Thread(target=put, args=(n,)) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(statuses) == [201] * 5 + [413] * 15
+    assert used(roomy) == 10 * MB
+    assert len(roomy.names()) == 7
+
+
+def test_over_quota_says_what_is_missing_and_where_room_is(roomy: Drive) -> None:
+    for name in "abc":
+        roomy.file(name, b"x" * (3 * MB))
+    answer = roomy.put("d", b"x" * (2 * MB))
+    assert (answer.status_code, code(answer)) == (413, "over_quota")
+    message = answer.get_json()["error"]["message"]
+    assert message == "This needs 2 MB and you have 1 MB left. Ask for more room."
+    first = roomy.page().rows[0]["id"]
+    roomy.post(f"/files/file/{first}/delete")
+    message = roomy.put("d", b"x" * (2 * MB)).get_json()["error"]["message"]
+    assert message == (
+        "This needs 2 MB and you have 1 MB left. Empty the trash (3 MB) or ask for "
+        "more room."
+    )
+    roomy.post("/files/trash/purge")
+    assert used(roomy) == 6 * MB
+    assert roomy.put("d", b"x" * (2 * MB)).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(4 * MB + 1, "too_large"), (2 * MB, "over_quota")]
+)
+def test_u7_a_declared_length_is_refused_before_a_byte_is_read(
+    roomy: Drive, size: int, expected: str
+) -> None:
+    roomy.file("a", b"x" * (4 * MB))
+    roomy.file("b", b"x" * (4 * MB))
+    roomy.file("c", b"x" * MB)
+    answer = roomy.send(
+        "PUT",
+        f"/files/folder/{roomy.root}/d",
+        input_stream=Untouched(),
+        content_length=size,
+    )
+    assert (answer.status_code, code(answer)) == (413, expected)
+
+
+def test_u7_a_form_is_refused_by_its_length(roomy: Drive) -> None:
+    answer = roomy.send(
+        "POST",
+        f"/files/folder/{roomy.root}/upload",
+        input_stream=Untouched(),
+        content_length=5 * MB,
+        content_type="multipart/form-data; boundary=x",
+        headers={"Accept": "application/json"},
+    )
+    assert (answer.status_code, code(answer)) == (413, "too_large")
+
+
+class Endless:
+    """A chunked body without an end."""
+
+    count = 0
+
+    def readinto(self, view: memoryview) -> int:
+        self.count += len(view)
+        return len(view)
+
+
+def test_u7_a_body_of_unknown_length_is_cut_off_at_the_limit(roomy: Drive) -> None:
+    source = Endless()
+    with roomy.person.app.app_context():
+        with pytest.raises(TooLarge):
+            uploads.upload(roomy.user_id, roomy.root, uploads.Offer(name="a"), source)
+        assert source.count < 40 * MB
+    assert roomy.names() == []
+
+
+def test_a_body_of_unknown_length_is_cut_off_at_the_quota(roomy: Drive) -> None:
+    for name in "abc":
+        roomy.file(name, b"x" * (3 * MB))
+    with roomy.person.app.app_context(), pytest.raises(OverQuota, match="1 MB"):
+        uploads.upload(roomy.user_id, roomy.root, uploads.Offer(name="d"), Endless())
+    assert used(roomy) == 9 * MB
+
+
+def test_a_replacement_counts_the_difference(roomy: Drive) -> None:
+    for name in "abc":
+        roomy.file(name, b"x" * (3 * MB))
+    assert roomy.put("a", b"x" * (4 * MB), query="replace=1").status_code == 201
+    assert used(roomy) == 10 * MB
+    assert roomy.put("a", b"x", query="replace=1").status_code == 201
+    assert used(roomy) == 6 * MB + 1
+
+
+def test_a_form_keeps_what_fits(roomy: Drive) -> None:
+    for name in "ab":
+        roomy.file(name, b"x" * (4 * MB))
+    sent: dict[str, Any] = {
+        "csrf_token": roomy._token,
+        "file": [
+            (io.BytesIO(b"x" * MB), "c"),
+            (io.BytesIO(b"x" * MB), "d"),
+        ],
+    }
+    url = f"/files/folder/{roomy.root}/upload"
+    headers = {"Accept": "application/json"}
+    options = {"content_type": "multipart/form-data", "headers": headers}
+    assert roomy.person.send("POST", url, data=sent, **options).status_code == 201
+    assert used(roomy) == 10 * MB
+    sent["file"] = [(io.BytesIO(b"x"), "e"), (io.BytesIO(b""), "empty")]
+    told = roomy.person.send("POST", url, data=sent, **options).get_json()
+    assert [one["name"] for one in told["files"]] == ["empty"]
+    assert told["failed"][0]["code"] == "over_quota"
+
+
+def test_check_knows_the_room(roomy: Drive) -> None:
+    url = f"/files/folder/{roomy.root}/check?name=a&size={11 * MB}"
+    answer = roomy.get(url, headers={"Accept": "application/json"})
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (1_400_000_000, "1.4 GB"),
+        (9_960_000, "10 MB"),
+        (25_400_000, "25 MB"),
+        (999_999, "1 MB"),
+        (3 * 10**9, "3 GB"),
+        (10**22, "10000 EB"),
+    ],
+)
+def test_sizes_as_people_read_them(count: int, text: str) -> None:
+    assert filesize(count) == text
+
+
+@given(st.integers(0, 10**18))
+def test_a_size_is_never_far_off(count: int) -> None:
+    number, unit = filesize(count).split()
+    scale = 1000 ** ("B", "kB", "MB", "GB", "TB", "PB", "EB").index(unit)
+    assert abs(float(number) * scale - count) <= 0.051 * max(count, 1)

@@ -1,0 +1,121 @@
+"""U17: what several people (or tabs) do to one tree at the same moment."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask
+
+from support.drive import Drive
+
+
+def at_once(
+    app: Flask, drive: Drive, calls: list[tuple[str, dict[str, Any]]]
+) -> list[int]:
+    """POST all of these at the same moment, each from a connection of its own."""
+    statuses = [0] * len(calls)
+    start = threading.Barrier(len(calls))
+
+    def post(number: int, path: str, fields: dict[str, Any]) -> None:
+        browser = app.test_client()
+        browser.set_cookie("holdfast", drive.person.cookie())
+        start.wait()
+        answer = browser.post(
+            path,
+            data=fields,
+            headers={"X-CSRFToken": drive._token, "Accept": "application/json"},
+        )
+        statuses[number] = answer.status_code
+
+    threads = [
+        threading.Thread(target=post, args=(number, *call))
+        for number, call in enumerate(calls)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return statuses
+
+
+def test_two_renames_to_one_name(drive: Drive, app: Flask) -> None:
+    for n in range(4):
+        ids = [drive.file(f"{n}-{m}") for m in range(4)]
+        fields = {"name": f"{n}-wanted"}
+        calls = [(f"/files/file/{one}/rename", fields) for one in ids]
+        assert sorted(at_once(app, drive, calls)) == [200, 409, 409, 409]
+
+
+def test_two_folders_of_one_name(drive: Drive, app: Flask) -> None:
+    for n in range(4):
+        fields = {"name": f"{n}"}
+        calls = [(f"/files/folder/{drive.root}/folders", fields)] * 4
+        assert sorted(at_once(app, drive, calls)) == [201, 409, 409, 409]
+
+
+def test_two_folders_into_each_other(drive: Drive, app: Flask) -> None:
+    for n in range(4):
+        one, two = drive.folder(f"{n}a"), drive.folder(f"{n}b")
+        calls = [
+            (f"/files/folder/{one}/move", {"folder": two}),
+            (f"/files/folder/{two}/move", {"folder": one}),
+        ]
+        assert sorted(at_once(app, drive, calls)) == [200, 409]
+
+
+def test_deleting_and_moving_into_it(drive: Drive, app: Flask) -> None:
+    for n in range(4):
+        target, file = drive.folder(f"{n}"), drive.file(f"{n}.txt", b"x")
+        calls = [
+            (f"/files/file/{file}/move", {"folder": target}),
+            (f"/files/folder/{target}/delete", {}),
+        ]
+        moved, deleted = at_once(app, drive, calls)
+        assert deleted == 200
+        assert moved in (200, 404)
+        if moved == 404:
+            assert drive.read(file).data == b"x"
+
+
+def test_purging_and_restoring(drive: Drive, app: Flask) -> None:
+    for n in range(4):
+        folder = drive.folder(f"{n}")
+        file = drive.file("a", b"x", folder)
+        drive.post(f"/files/folder/{folder}/delete")
+        calls = [
+            (f"/files/folder/{folder}/purge", {}),
+            (f"/files/folder/{folder}/restore", {}),
+        ]
+        purged, restored = at_once(app, drive, calls)
+        assert (purged, restored) in ((200, 404), (409, 200))
+        assert drive.read(file).status_code == (200 if restored == 200 else 404)
+
+
+def test_purging_twice_gives_the_room_back_once(drive: Drive, app: Flask) -> None:
+    file = drive.file("a", b"x" * 100)
+    drive.post(f"/files/file/{file}/delete")
+    calls = [(f"/files/file/{file}/purge", {})] * 4 + [("/files/trash/purge", {})] * 2
+    statuses = at_once(app, drive, calls)
+    assert set(statuses) <= {200, 404}
+    # The fixture checks the room against what is stored.
+
+
+def test_the_first_visits_make_one_top_folder(
+    app: Flask, make_user: Callable[..., Any]
+) -> None:
+    person = make_user("carol")
+    roots = []
+    start = threading.Barrier(5)
+
+    def visit() -> None:
+        browser = app.test_client()
+        browser.set_cookie("holdfast", person.cookie())
+        start.wait()
+        roots.append(browser.get("/files/").text.partition("data-folder-id=")[2][:30])
+
+    threads = [threading.Thread(target=visit) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(roots)) == 1

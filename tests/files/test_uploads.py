@@ -1,0 +1,399 @@
+"""PUT and the form: bytes in, whole or not at all."""
+
+import base64
+import hashlib
+import io
+import threading
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import func, select
+from werkzeug.test import TestResponse
+
+from files import uploads
+from files.errors import NameTaken
+from files.models import Entry, IdempotencyKey
+from storage.db import db, release, transaction
+from storage.models import Blob, BlobState, Upload
+from support.drive import JSON, Drive, code
+
+SIZES = [0, 1, 65_535, 65_536, 65_537, 300_000, 2_500_000]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_goes_in_comes_out(drive: Drive, size: int) -> None:
+    data = bytes(range(251)) * (size // 251 + 1)
+    data = data[:size]
+    answer = drive.put("a.bin", data)
+    assert answer.status_code == 201
+    told = answer.get_json()
+    assert told == {
+        "id": told["id"],
+        "kind": "file",
+        "name": "a.bin",
+        "folder": drive.root,
+        "size": size,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    assert drive.read(told["id"]).data == data
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        None,
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "multipart/form-data",
+        "text/html; charset=utf-8",
+        "nonsense",
+    ],
+)
+def test_put_keeps_the_body_whatever_its_type(
+    drive: Drive, content_type: str | None
+) -> None:
+    data = b"a=1&b=2\r\n--x\r\nnot a form"
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    answer = drive.put("a", data, headers=headers)
+    assert answer.status_code == 201
+    assert drive.read(answer.get_json()["id"]).data == data
+
+
+def test_put_takes_the_token_from_the_header_alone(drive: Drive) -> None:
+    drive.file("control")
+    token = drive._token
+    body = {"csrf_token": token}
+    url = f"/files/folder/{drive.root}/a"
+    assert drive.person.send("PUT", url, data=body).status_code == 400
+    answer = drive.person.send("PUT", f"{url}?csrf_token={token}", data=b"x")
+    assert answer.status_code == 400
+    assert drive.names() == ["control"]
+
+
+@pytest.mark.parametrize(
+    "name", ["upload", "folders", "details", "check", "日本語 €.txt"]
+)
+def test_any_name_can_be_put(drive: Drive, name: str) -> None:
+    assert drive.put(name, b"x").get_json()["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("a%2Fb", 404),
+        ("%2e%2e%2f", 404),
+        ("a%00b", 400),
+        ("a%0Ab", 400),
+        ("%E2%80%AEx", 400),
+        ("%FF", 400),
+        ("x" * 256, 400),
+    ],
+)
+def test_bad_names_are_refused_before_a_byte_is_kept(
+    drive: Drive, name: str, status: int
+) -> None:
+    path = f"/files/folder/{drive.root}/{name}"
+    answer = drive.send("PUT", path, data=b"x")
+    assert answer.status_code == status
+    assert drive.names() == []
+
+
+def test_a_taken_name_keeps_what_is_there(drive: Drive) -> None:
+    file = drive.file("a", b"old")
+    answer = drive.put("a", b"new")
+    assert (answer.status_code, code(answer)) == (409, "name_taken")
+    assert drive.read(file).data == b"old"
+    folder = drive.folder("folder")
+    answer = drive.put("folder", b"new", query="replace=1")
+    assert (answer.status_code, code(answer)) == (409, "name_taken")
+    assert drive.names(folder) == []
+
+
+def test_replacing_keeps_the_id_and_lets_the_old_bytes_go(
+    drive: Drive, app: Flask
+) -> None:
+    file = drive.file("a", b"old bytes")
+    before = drive.read(file).headers["ETag"]
+    answer = drive.put("a", b"new", query="replace=1")
+    assert answer.status_code == 201
+    assert answer.get_json()["id"] == file
+    read = drive.read(file)
+    assert read.data == b"new"
+    assert read.headers["ETag"] != before
+    with app.app_context():
+        states = db.session.scalars(select(Blob.state).order_by(Blob.created_at)).all()
+        release()
+    assert list(states) == [BlobState.TOMBSTONED, BlobState.LIVE]
+
+
+def test_a_replacement_that_fails_leaves_the_old_bytes(drive: Drive) -> None:
+    file = drive.file("a", b"old")
+    wrong = {"Repr-Digest": digest(b"something else")}
+    answer = drive.put("a", b"new", query="replace=1", headers=wrong)
+    assert answer.status_code == 400
+    assert drive.read(file).data == b"old"
+
+
+def digest(data: bytes) -> str:
+    encoded = base64.b64encode(hashlib.sha256(data).digest()).decode()
+    return f"sha-256=:{encoded}:"
+
+
+@pytest.mark.parametrize("header", ["Repr-Digest", "Content-Digest"])
+@pytest.mark.parametrize("size", [0, 10, 300_000])
+def test_the_clients_digest_is_checked(
+    drive: Drive, app: Flask, header: str, size: int
+) -> None:
+    data = b"x" * size
+    answer = drive.put("right", data, headers={header: digest(data)})
+    assert answer.status_code == 201
+    answer = drive.put("wrong", data, headers={header: digest(data + b"!")})
+    assert answer.status_code == 400
+    assert drive.names() == ["right"]
+    nothing_left(app)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["sha-256=:abc:", "sha-256=:!!!:", "sha-256=:" + "A" * 40 + ":", "sha-256=::"],
+)
+def test_a_broken_digest_is_refused(drive: Drive, said: str) -> None:
+    assert drive.put("a", b"x", headers={"Repr-Digest": said}).status_code == 400
+
+
+def test_digests_in_other_algorithms_are_passed_over(drive: Drive) -> None:
+    said = f"md5=:AAAA:, {digest(b'x')}, sha-512=:AAAA:"
+    assert drive.put("a", b"x", headers={"Repr-Digest": said}).status_code == 201
+    both = {"Repr-Digest": digest(b"x"), "Content-Digest": digest(b"y")}
+    assert drive.put("b", b"x", headers=both).status_code == 400
+
+
+def nothing_left(app: Flask) -> None:
+    """No upload is open, and every blob that is live has a file."""
+    with app.app_context():
+        assert db.session.scalar(select(func.count()).select_from(Upload)) == 0
+        live = select(func.count()).where(Blob.state == BlobState.LIVE)
+        named = select(func.count()).where(Entry.blob_id.is_not(None))
+        assert db.session.scalar(live) == db.session.scalar(named)
+        release()
+
+
+def test_a_short_body_never_becomes_a_file(drive: Drive, app: Flask) -> None:
+    for size in (10, 100_000, 3_000_000):
+        answer = drive.send(
+            "PUT",
+            f"/files/folder/{drive.root}/cut",
+            input_stream=io.BytesIO(b"x" * size),
+            content_length=size + 1,
+        )
+        assert answer.status_code == 400
+        assert code(answer) == "body_cut"
+    assert drive.names() == []
+    nothing_left(app)
+
+
+def test_a_part_of_a_file_cannot_be_put(drive: Drive) -> None:
+    headers = {"Content-Range": "bytes 0-1/5"}
+    assert drive.put("a", b"xy", headers=headers).status_code == 400
+
+
+def test_a_repeat_with_the_same_key_gets_the_same_answer(
+    drive: Drive, app: Flask
+) -> None:
+    headers = {"Idempotency-Key": "key-1"}
+    first = drive.put("a", b"data", headers=headers)
+    again = drive.put("a", b"data", headers=headers)
+    assert (again.status_code, again.data) == (first.status_code, first.data)
+    assert first.status_code == 201
+    # Also when the file has moved on since.
+    drive.post(f"/files/file/{first.get_json()['id']}/rename", name="b")
+    again = drive.put("a", b"data", headers=headers)
+    assert (again.status_code, again.data) == (201, first.data)
+    assert drive.names() == ["b"]
+    nothing_left(app)
+
+
+def test_a_key_used_for_something_else_is_refused(drive: Drive, other: Drive) -> None:
+    headers = {"Idempotency-Key": "key-1"}
+    assert drive.put("a", b"data", headers=headers).status_code == 201
+    for name, data in (("b", b"data"), ("a", b"other data")):
+        answer = drive.put(name, data, headers=headers)
+        assert (answer.status_code, code(answer)) == (422, "key_reused")
+    # A key belongs to its user.
+    assert other.put("a", b"data", headers=headers).status_code == 201
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 256, "é"])
+def test_a_key_that_is_no_key_is_refused(drive: Drive, key: str) -> None:
+    answer = drive.put("a", b"", headers={"Idempotency-Key": key.encode().decode("l1")})
+    assert answer.status_code == 400
+
+
+def test_repeats_at_the_same_time_make_one_file(drive: Drive, app: Flask) -> None:
+    answers: list[TestResponse] = []
+    start = threading.Barrier(6)
+
+    def put() -> None:
+        browser = app.test_client()
+        browser.set_cookie("holdfast", drive.person.cookie())
+        start.wait()
+        answers.append(
+            browser.put(
+                f"/files/folder/{drive.root}/a",
+                data=b"data" * 1000,
+                headers={"Idempotency-Key": "k", "X-CSRFToken": drive._token},
+                buffered=True,
+            )
+        )
+
+    threads = [threading.Thread(target=put) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [answer.status_code for answer in answers] == [201] * 6
+    assert len({answer.data for answer in answers}) == 1
+    assert drive.names() == ["a"]
+    nothing_left(app)
+
+
+def test_old_keys_are_forgotten(drive: Drive, app: Flask) -> None:
+    drive.put("a", b"", headers={"Idempotency-Key": "k"})
+    with app.app_context():
+        assert uploads.forget_keys() == 0
+        with transaction() as session:
+            row = session.scalars(select(IdempotencyKey)).one()
+            row.created_at = row.created_at.replace(year=2020)
+        assert uploads.forget_keys() == 1
+
+
+def form_data(*files: tuple[str, bytes], **fields: str) -> dict[str, Any]:
+    sent = [(io.BytesIO(data), name) for name, data in files]
+    return {**fields, "file": sent}
+
+
+def post_form(
+    drive: Drive, data: dict[str, Any], headers: dict[str, str] | None = None
+) -> TestResponse:
+    return drive.person.send(
+        "POST",
+        f"/files/folder/{drive.root}/upload",
+        data=data,
+        headers=headers or {},
+        content_type="multipart/form-data",
+    )
+
+
+def test_a_form_without_script_stores_several_files(drive: Drive) -> None:
+    data = form_data(("a.txt", b"1"), ("b.txt", b"2"), csrf_token=drive._token)
+    answer = post_form(drive, data)
+    assert answer.status_code == 303
+    text = drive.get(answer.location).text
+    assert "a.txt" in text
+    assert drive.names() == ["a.txt", "b.txt"]
+
+
+def test_a_form_keeps_both_on_a_taken_name(drive: Drive) -> None:
+    for _ in range(3):
+        post_form(drive, form_data(("a.txt", b"1"), csrf_token=drive._token))
+    assert drive.names() == ["a (2).txt", "a (3).txt", "a.txt"]
+
+
+def test_a_form_says_what_was_kept_and_what_failed(drive: Drive) -> None:
+    data = form_data(
+        ("good.txt", b"1"),
+        ("bad\u202ename", b"2"),
+        ("fine", b""),
+        csrf_token=drive._token,
+    )
+    answer = post_form(drive, data, JSON)
+    assert answer.status_code == 201
+    told = answer.get_json()
+    assert [one["name"] for one in told["files"]] == ["good.txt", "fine"]
+    (failed,) = told["failed"]
+    assert failed["code"] == "bad_name"
+    assert "\u202e" not in failed["name"]
+    answer = post_form(drive, form_data(("a\u202e", b""), csrf_token=drive._token))
+    text = drive.get(answer.location).text
+    assert "was not kept" in text
+
+
+def test_a_form_needs_its_token_before_the_first_file(drive: Drive) -> None:
+    late = {"file": [(io.BytesIO(b"1"), "a")], "csrf_token": drive._token}
+    assert post_form(drive, late).status_code == 400
+    assert post_form(drive, form_data(("a", b"1"))).status_code == 400
+    assert post_form(drive, form_data(("a", b"1"), csrf_token="x")).status_code == 400
+    assert drive.names() == []
+    headers = {"X-CSRFToken": drive._token}
+    assert post_form(drive, late, headers).status_code == 303
+    assert drive.names() == ["a"]
+
+
+def test_a_form_with_nothing_chosen_says_so(drive: Drive) -> None:
+    answer = post_form(drive, form_data(("", b""), csrf_token=drive._token))
+    assert answer.status_code == 303
+    assert "No file was chosen" in drive.get(answer.location).text
+
+
+def test_a_source_that_breaks_leaves_nothing(drive: Drive, app: Flask) -> None:
+    class Broken:
+        def readinto(self, view: memoryview) -> int:
+            raise OSError("gone")
+
+    with app.app_context():
+        offer = uploads.Offer(name="a", size=10)
+        with pytest.raises(OSError, match="gone"):
+            uploads.upload(drive.user_id, drive.root, offer, Broken())
+    nothing_left(app)
+
+
+class Bytes:
+    """A source that does something when it is read for the first time."""
+
+    def __init__(self, data: bytes, meanwhile: Any = None) -> None:
+        self._stream = io.BytesIO(data)
+        self._meanwhile = meanwhile
+
+    def readinto(self, view: memoryview) -> int:
+        if self._meanwhile is not None:
+            meanwhile, self._meanwhile = self._meanwhile, None
+            meanwhile()
+        return self._stream.readinto(view)
+
+
+@pytest.mark.parametrize("purged", [False, True])
+def test_u17_a_folder_deleted_while_uploading_into_it(
+    drive: Drive, app: Flask, purged: bool
+) -> None:
+    outer = drive.folder("outer")
+    folder = drive.folder("folder", outer)
+
+    def gone() -> None:
+        drive.post(f"/files/folder/{outer}/delete")
+        if purged:
+            drive.post(f"/files/folder/{outer}/purge")
+
+    with app.app_context():
+        source = Bytes(b"x" * 100_000, gone)
+        offer = uploads.Offer(name="a", size=100_000)
+        with pytest.raises(Exception, match="deleted while") as refused:
+            uploads.upload(drive.user_id, folder, offer, source)
+    assert getattr(refused.value, "status", None) == 409
+    nothing_left(app)
+
+
+def test_a_name_taken_while_uploading(drive: Drive, app: Flask) -> None:
+    user_id = drive.user_id
+    with app.app_context():
+        source = Bytes(b"mine", lambda: drive.file("a", b"theirs"))
+        with pytest.raises(NameTaken):
+            uploads.upload(user_id, drive.root, uploads.Offer(name="a"), source)
+    with app.app_context():
+        source = Bytes(b"mine", lambda: drive.file("b", b"theirs"))
+        offer = uploads.Offer(name="b", taken=uploads.Taken.NUMBER)
+        answer = uploads.upload(user_id, drive.root, offer, source)
+    assert answer.body["name"] == "b (2)"
+    assert drive.names() == ["a", "b", "b (2)"]
+    nothing_left(app)
