@@ -57,7 +57,7 @@ class WrongDigest(StorageError):
     """The body does not have the digest that the client declared."""
 
     status = 400
-    code = "wrong_digest"
+    code = "digest_mismatch"
 
 
 class BlobGone(StorageError):

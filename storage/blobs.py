@@ -1,0 +1,235 @@
+"""Blobs: bytes in, bytes out, bytes let go of. What `files` uses of the storage.
+
+with blobs.receive(wanted, source, admit) as incoming:     # steps 0 to 3
+    with transaction() as session:
+        blob = incoming.commit(session)                     # step 4
+        ...                                                 # the caller's rows
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from uuid import UUID
+
+from flask import current_app
+from sqlalchemy import Select, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from raid.array import Array
+from raid.errors import RaidError
+from raid.manifest import Description, Form
+from raid.plans import healthy_slots
+from raid.reader import read
+from raid.writer import Source, Stored, write
+from storage import debts, maps, uploads
+from storage.blobref import manifest_of, reference
+from storage.db import db, utcnow
+from storage.db import release as end_reading
+from storage.errors import BlobGone, StorageError
+from storage.models import Blob, BlobState
+from storage.runtime import Runtime, runtime
+from storage.uploads import Wanted
+
+__all__ = ["Blob", "Incoming", "Reading", "Wanted", "open_blob", "receive", "release"]
+
+_LOG = logging.getLogger("holdfast.blobs")
+
+
+class Incoming:
+    """Bytes that are durable and not yet visible."""
+
+    def __init__(self, array: Array, log: uploads.Log, stored: Stored) -> None:
+        self.blob: UUID = stored.blob
+        self.size: int = stored.size
+        self.sha256: bytes | None = stored.sha256
+        self.at_risk: bool = stored.at_risk
+        self.committed = False
+        self._log = log
+        self._stored = stored
+        # Who was written to: by the commit, somebody else may be in a slot.
+        self._wrote_to = {entry.slot: entry.member for entry in array.map.slots}
+
+    def commit(self, session: maps.AnySession) -> Blob:
+        """Add the blob to the caller's transaction, with what members are owed.
+
+        The upload's rows go in the same transaction, and the member map stays locked
+        until it ends.
+        """
+        locked = maps.lock(session)
+        locked.refuse_readonly()
+        self._log.close(session)
+        blob = self._row()
+        session.add(blob)
+        session.flush()
+        owed = debts.owe(session, locked, self._stored, self._wrote_to)
+        blob.at_risk = self.at_risk or owed
+        self.committed = True
+        return blob
+
+    def _row(self) -> Blob:
+        stored = self._stored
+        return Blob(
+            uuid=stored.blob,
+            size=stored.size,
+            form=int(stored.form),
+            attempt=stored.attempt,
+            manifest_digest=stored.manifest_digest,
+            root=stored.root,
+            sha256=stored.sha256,
+            layout=self._layout(),
+            state=BlobState.LIVE,
+        )
+
+    def _layout(self) -> dict[str, object] | None:
+        if self._stored.form != Form.COMBINED:
+            return None
+        row = self._stored.rows[0]
+        shape = row.shape
+        return {
+            "slots": list(row.slots),
+            "k": shape.k,
+            "m": shape.m,
+            "code": int(shape.code),
+        }
+
+
+@contextmanager
+def receive(
+    wanted: Wanted, source: Source, admit: Callable[[int], None]
+) -> Iterator[Incoming]:
+    """Store everything that a source gives; undo it unless it is committed inside.
+
+    `admit` is called with the true size before the blob can come into being, and
+    raises to refuse it.
+    """
+    own = runtime()
+    own.start()
+    end_reading()
+    array = own.array()
+    healthy_slots(array)
+    log = uploads.Log(wanted, admit)
+    log.begin()
+    own.uploads.add(log.blob)
+    incoming = None
+    try:
+        incoming = Incoming(array, log, _write(own, array, wanted, source, log))
+        yield incoming
+    except BaseException:
+        _undo(own, array, log)
+        raise
+    else:
+        if not incoming.committed:
+            _undo(own, array, log)
+    finally:
+        own.uploads.discard(log.blob)
+        own.forget_map()
+
+
+def _write(
+    own: Runtime, array: Array, wanted: Wanted, source: Source, log: uploads.Log
+) -> Stored:
+    description = Description(
+        wanted.name,
+        wanted.folder,
+        wanted.owner,
+        wanted.media_type,
+        maps.microseconds(utcnow()),
+    )
+    return write(
+        array,
+        log.blob,
+        log.next_attempt,
+        description,
+        source,
+        log,
+        own.pool,
+        want_sha256=wanted.sha256 is not None,
+        size=wanted.size,
+    )
+
+
+def _undo(own: Runtime, array: Array, log: uploads.Log) -> None:
+    """Undo at once what failed; where that fails, too, the worker will."""
+    try:
+        now = array.with_map(own.array().map)
+        uploads.undo(now, log.blob, log.attempt, sealed=log.sealed)
+    except (RaidError, StorageError, SQLAlchemyError) as error:
+        _LOG.warning(
+            "An upload could not be undone yet; the worker will do it: %s",
+            error,
+            extra={"fields": {"blob": log.blob}},
+        )
+
+
+def release(
+    session: maps.AnySession, blobs: Sequence[UUID] | Select[tuple[UUID | None]]
+) -> None:
+    """Let go of blobs that no file names any more, in the caller's transaction.
+
+    Their bytes stay for the grace that the settings give, so that downloads end.
+    """
+    grace = current_app.config["HOLDFAST"].purge_grace_seconds
+    now = utcnow()
+    session.execute(
+        update(Blob)
+        .where(Blob.uuid.in_(blobs), Blob.state == BlobState.LIVE)
+        .values(
+            state=BlobState.TOMBSTONED,
+            tombstoned_at=now,
+            due_at=now + timedelta(seconds=grace),
+        ),
+        execution_options={"synchronize_session": False},
+    )
+
+
+class Reading:
+    """A blob that can be read; needs neither request nor application context."""
+
+    def __init__(self, own: Runtime, array: Array, blob: Blob) -> None:
+        self.size: int = blob.size
+        self.etag: str = f'"{blob.uuid.hex}"'
+        self.sha256: bytes | None = blob.sha256
+        # Values, because the row belongs to a session that ends before the bytes do.
+        self._ref = reference(blob)
+        self._own = own
+        self._array = array
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """Yield bytes start..stop, each chunk verified before it leaves.
+
+        What can't be verified or rebuilt raises; that also ends a running answer.
+        """
+        own, ref = self._own, self._ref
+        stop = self.size if stop is None else min(stop, self.size)
+        try:
+            manifest = manifest_of(own, self._array, ref, own.note_damage)
+            yield from read(
+                self._array,
+                ref,
+                start,
+                stop,
+                manifest=manifest,
+                on_damage=own.note_damage,
+            )
+        except RaidError as error:
+            # Absence may mean that it was purged meanwhile: cut, and no damage.
+            if self._is_gone():
+                raise BlobGone from error
+            raise
+
+    def _is_gone(self) -> bool:
+        with self._own.app.app_context(), db.engine.connect() as connection:
+            state = connection.scalar(
+                select(Blob.state).where(Blob.uuid == self._ref.blob)
+            )
+        return state in (None, BlobState.PURGING)
+
+
+def open_blob(blob: Blob) -> Reading:
+    """Return a blob ready to be read; nothing is asked of a member yet."""
+    if blob.state == BlobState.PURGING:
+        raise BlobGone
+    own = runtime()
+    own.start()
+    return Reading(own, own.array(), blob)

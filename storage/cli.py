@@ -1,0 +1,96 @@
+"""`flask array ...` and `flask worker`."""
+
+import json
+import signal
+
+import click
+from flask import Flask, current_app
+from flask.cli import AppGroup, with_appcontext
+
+from raid.errors import RaidError
+from storage import logs, migrate, queries, services
+from storage.errors import NoArray, StorageError
+from storage.runtime import runtime
+from storage.worker import Worker
+
+array = AppGroup("array", help="Look at the array, and make it.")
+
+
+@array.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(as_json: bool) -> None:
+    """Print level, state, members and what they are owed; asks every member."""
+    try:
+        runtime().check_members()
+    except NoArray as error:
+        raise click.ClickException(str(error)) from error
+    found = queries.status()
+    assert found is not None
+    if as_json:
+        click.echo(json.dumps(found.as_json(), indent=2))
+    else:
+        click.echo("\n".join(_lines(found)))
+
+
+def _lines(found: queries.ArrayStatus) -> list[str]:
+    lines = [
+        f"{found.state.capitalize()}. {found.sentence}",
+        "",
+        f"{found.level}, {found.width} members, {found.k} data + {found.m} redundant",
+        f"{found.blobs} blobs, {found.bytes} bytes, {found.at_risk} at risk, "
+        f"{found.damaged} damaged",
+        "",
+        f"{'slot':<6}{'state':<12}{'observed':<15}{'owed':>8}  place",
+    ]
+    for member in found.members:
+        slot = "-" if member.slot is None else str(member.slot)
+        seen = member.observed or "present"
+        lines.append(
+            f"{slot:<6}{member.state:<12}{seen:<15}{member.owed:>8}  {member.url}"
+        )
+        if member.problem:
+            lines.append(f"      {member.problem}")
+    return lines
+
+
+@array.command("create")
+@click.option("--level", help="raid1 or raid5; the setting ARRAY_LEVEL otherwise.")
+@click.argument("urls", nargs=-1)
+def create(level: str | None, urls: tuple[str, ...]) -> None:
+    """Format empty places as the members of a new array.
+
+    Without URLs, those of the setting ARRAY_MEMBERS are taken.
+    """
+    settings = current_app.config["HOLDFAST"]
+    try:
+        services.create_array(
+            level or settings.array_level, urls or settings.array_members
+        )
+    except (StorageError, RaidError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo("The array was made. See it with: flask array status.")
+
+
+@click.command("worker")
+@click.option("--once", is_flag=True, help="Do what is due, then end.")
+@with_appcontext
+def worker(once: bool) -> None:
+    """Pay debts, purge, undo abandoned uploads: the background work."""
+    logs.set_up()
+    try:
+        migrate.require_current()
+    except migrate.DatabaseError as error:
+        raise click.ClickException(str(error)) from error
+    working = Worker()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: working.stop())
+    if once:
+        working.run_once()
+    else:
+        working.run()
+
+
+def init_app(app: Flask) -> None:
+    """Add the commands."""
+    app.cli.add_command(array)
+    app.cli.add_command(worker)

@@ -1,0 +1,158 @@
+"""The member map in the database: reading it, locking it, changing stored states.
+
+Every change of a stored state is an event. The array's row is the lock of the map:
+who writes what depends on the map holds it until the transaction ends.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+from sqlalchemy.orm import Session, scoped_session
+
+from raid.array import ArrayMap, SlotEntry
+from raid.errors import ArrayReadOnly
+from raid.geometry import Level, shape_of
+from raid.superblock import MemberEntry, StoredState, Superblock
+from storage.db import transaction, utcnow
+from storage.errors import NoArray
+from storage.models import ArrayRow, MemberRow
+
+AnySession = Session | scoped_session[Any]
+
+_LOG = logging.getLogger("holdfast.array")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def microseconds(moment: datetime) -> int:
+    """Return a moment as whole microseconds since 1970, without rounding."""
+    since = moment - _EPOCH
+    return (since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+@dataclass
+class LockedMap:
+    """The map inside a transaction that nobody else can change it in."""
+
+    row: ArrayRow
+    members: list[MemberRow]
+    changed: bool = False
+
+    def by_slot(self) -> dict[int, MemberRow]:
+        """Return the members that have a slot."""
+        return {row.slot: row for row in self.members if row.slot is not None}
+
+    def set_state(self, member: MemberRow, state: StoredState) -> None:
+        """Change a stored state; all changes of one transaction are one event."""
+        if member.state == state:
+            return
+        member.state = state
+        if not self.changed:
+            self.row.event += 1
+            self.row.event_at = utcnow()
+            self.changed = True
+
+    def refuse_readonly(self) -> None:
+        """Raise when nothing may be written to the array."""
+        if self.row.readonly:
+            raise ArrayReadOnly(
+                "The array is read-only, so nothing can be stored or removed. "
+                f"{self.row.readonly_why or ''}".rstrip()
+            )
+
+
+def lock(session: AnySession) -> LockedMap:
+    """Read the map and keep everybody else from changing it until the end."""
+    row = session.execute(
+        select(ArrayRow).with_for_update(), execution_options=_FRESH
+    ).scalar_one_or_none()
+    if row is None:
+        raise NoArray
+    members = session.scalars(select(MemberRow), execution_options=_FRESH).all()
+    return LockedMap(row, list(members))
+
+
+_FRESH = {"populate_existing": True}
+
+Version = tuple[int, int, bool]
+"""What tells one map from another: incarnation, event, read-only."""
+
+
+def version(connection: Connection) -> Version:
+    """Return which map the database has; one cheap query."""
+    columns = (ArrayRow.incarnation, ArrayRow.event, ArrayRow.readonly)
+    row = connection.execute(select(*columns)).one_or_none()
+    if row is None:
+        raise NoArray
+    return row.incarnation, row.event, row.readonly
+
+
+def load(connection: Connection) -> ArrayMap:
+    """Return the map as the engine wants it."""
+    array = connection.execute(select(ArrayRow.__table__)).one_or_none()
+    if array is None:
+        raise NoArray
+    rows = connection.execute(select(MemberRow.__table__)).all()
+    slots = sorted(
+        (
+            SlotEntry(row.slot, row.uuid, StoredState(row.state), row.url)
+            for row in rows
+            if row.slot is not None
+        ),
+        key=lambda entry: entry.slot,
+    )
+    level = Level(array.level)
+    return ArrayMap(
+        array.uuid,
+        level,
+        shape_of(level, array.width),
+        array.incarnation,
+        array.event,
+        tuple(slots),
+        array.readonly,
+    )
+
+
+def superblock(row: ArrayRow, members: Iterable[MemberRow], own: UUID) -> Superblock:
+    """Return the superblock of one member; its bytes follow from the rows alone."""
+    level = Level(row.level)
+    entries = tuple(
+        MemberEntry(member.uuid, member.slot, StoredState(member.state), member.url)
+        for member in sorted(members, key=lambda member: member.uuid.bytes)
+    )
+    slots = {entry.member: entry.slot for entry in entries}
+    return Superblock(
+        array=row.uuid,
+        member=own,
+        slot=slots[own],
+        level=level,
+        shape=shape_of(level, row.width),
+        incarnation=row.incarnation,
+        event=row.event,
+        event_us=microseconds(row.event_at),
+        members=entries,
+        readonly=row.readonly,
+    )
+
+
+def note_rollback() -> None:
+    """Set the array read-only: members know events that the database never had.
+
+    Nothing may be written, swept or repaired by a database that does not know what
+    happened since.
+    """
+    with transaction() as session:
+        locked = lock(session)
+        if locked.row.readonly:
+            return
+        locked.row.readonly = True
+        locked.row.readonly_why = (
+            "The members know of later changes than the database, so the database was "
+            "probably restored from an old backup. Files can be read, and nothing is "
+            "written or removed. Put the newest database back, then start again."
+        )
+    _LOG.error("The array is read-only: the database is older than the members.")

@@ -1,0 +1,381 @@
+"""What one process has in memory: the array, its members' health, buffers, threads.
+
+It is made when it is first used, after the fork. Two daemon threads serve the web
+process: one looks at the members, so that no page has to, the other keeps this
+process's uploads from being taken for abandoned and writes down damage that readers
+met.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from uuid import UUID
+
+from flask import Flask, current_app
+from sqlalchemy.exc import SQLAlchemyError
+
+from raid.array import Array, ArrayMap, ArrayState
+from raid.assemble import Assembled, assemble
+from raid.buffers import BufferPool
+from raid.errors import MemberError, MemberMissing
+from raid.health import Health
+from raid.manifest import Manifest
+from raid.member import Member, Space
+from raid.segments import Damage
+from storage import maps
+from storage.db import db
+from storage.errors import NoArray
+from storage.members.urls import parse_member_url
+
+CHECK_SECONDS = 2.0
+TOUCH_SECONDS = 10.0
+MAP_SECONDS = 1.0
+THREADS = 32
+_KEY = "holdfast_runtime"
+_MOST_DAMAGE = 10_000
+_LOG = logging.getLogger("holdfast.array")
+
+
+class ManifestCache:
+    """The manifests used last, bounded by what they weigh."""
+
+    LIMIT = 16_384
+    _ROWS_PER_KIB = 4
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[bytes, Manifest] = OrderedDict()
+        self._weight = 0
+        self._lock = threading.Lock()
+
+    def get(self, digest: bytes) -> Manifest | None:
+        """Return the manifest with this digest if it is kept."""
+        with self._lock:
+            found = self._kept.get(digest)
+            if found is not None:
+                self._kept.move_to_end(digest)
+            return found
+
+    def put(self, manifest: Manifest) -> None:
+        """Keep a manifest, and let go of those not used for longest."""
+        weight = _weight(manifest)
+        if weight > self.LIMIT // 4:
+            return
+        with self._lock:
+            if manifest.digest not in self._kept:
+                self._weight += weight
+            self._kept[manifest.digest] = manifest
+            while self._weight > self.LIMIT:
+                _, old = self._kept.popitem(last=False)
+                self._weight -= _weight(old)
+
+
+def _weight(manifest: Manifest) -> int:
+    """Return the weight in rows; an inline kibibyte weighs as much as four."""
+    return 4 + len(manifest.segments) + len(manifest.inline) // 256
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is known of the array without asking a member."""
+
+    map: ArrayMap
+    state: ArrayState
+    away: tuple[int, ...]
+    writable: tuple[int, ...]
+    observed: dict[int, str | None]
+    problems: dict[int, str]
+    urls: dict[int, str]
+    spaces: dict[int, Space]
+    degraded_write: str
+
+
+@dataclass
+class _Places:
+    """The members as they were found, and by which url."""
+
+    members: dict[int, Member] = field(default_factory=dict)
+    urls: dict[int, str] = field(default_factory=dict)
+    problems: dict[int, str] = field(default_factory=dict)
+
+
+class Runtime:
+    """The array of this process; see the module's text."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self.pid = os.getpid()
+        self.settings = app.config["HOLDFAST"]
+        self.health = Health(time.monotonic)
+        self.manifests = ManifestCache()
+        self.uploads: set[UUID] = set()
+        self.spaces: dict[int, Space] = {}
+        self._lock = threading.RLock()
+        self._array: Array | None = None
+        self._places = _Places()
+        self._version: maps.Version | None = None
+        self._known_at = 0.0
+        self._damage: OrderedDict[Damage, None] = OrderedDict()
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._touched_at = 0.0
+
+    @cached_property
+    def pool(self) -> BufferPool:
+        """Return the buffers of all transfers of this process."""
+        return BufferPool(self.settings.memory_bytes)
+
+    @cached_property
+    def executor(self) -> ThreadPoolExecutor:
+        """Return the threads that talk to the members."""
+        return ThreadPoolExecutor(THREADS, thread_name_prefix="member")
+
+    # -- the array --------------------------------------------------------
+
+    def array(self) -> Array:
+        """Return the array under the map that the database has now.
+
+        The map may be a second old: what was done under an old one is put right by
+        the transaction that makes a blob visible.
+        """
+        with self._lock:
+            if self._array is None or self._map_is_old():
+                self._refresh()
+            assert self._array is not None
+            return self._array
+
+    def forget_map(self) -> None:
+        """Read the map again at the next use: this process changed it."""
+        self._known_at = 0.0
+
+    def _map_is_old(self) -> bool:
+        return time.monotonic() - self._known_at > MAP_SECONDS
+
+    def _refresh(self) -> None:
+        now = time.monotonic()
+        with db.engine.connect() as connection:
+            seen = maps.version(connection)
+            if seen == self._version and self._array is not None:
+                self._known_at = now
+                return
+            found = maps.load(connection)
+        if self._array is None or _identities(found) != _identities(self._array.map):
+            self._assemble(found)
+        assert self._array is not None
+        self._array = self._array.with_map(found)
+        self._version, self._known_at = seen, now
+
+    def _assemble(self, found: ArrayMap) -> None:
+        """Look at every place and give each slot the member that belongs there."""
+        places = self._open_places(found)
+        assembled = assemble(found, places)
+        members = dict(assembled.members)
+        self._places = _Places(
+            members,
+            {slot: _url_of(member, places) for slot, member in members.items()},
+            dict(assembled.problems),
+        )
+        self._note_problems(found, assembled)
+        if assembled.ahead:
+            self._refuse_writes(found)
+        self._array = Array(
+            found, members, self.health, self.executor, self.settings.degraded_write
+        )
+
+    def _open_places(self, found: ArrayMap) -> dict[str, Member]:
+        urls = [entry.url for entry in found.slots]
+        for url in self.settings.array_members:
+            if url not in urls:
+                urls.append(url)
+        return {url: parse_member_url(url, self.settings.data_dir) for url in urls}
+
+    def _note_problems(self, found: ArrayMap, assembled: Assembled) -> None:
+        for note in assembled.notes:
+            _LOG.warning(note)
+        for slot, sentence in assembled.problems.items():
+            entry = found.entry(slot)
+            label = entry.url if entry else f"slot {slot}"
+            self.health.note(slot, MemberMissing(label, sentence))
+            _LOG.warning(sentence, extra={"fields": {"slot": slot}})
+
+    def _refuse_writes(self, found: ArrayMap) -> None:
+        """Set the array read-only when members know more than the database.
+
+        A change that was committed meanwhile explains it; so the row is read again.
+        """
+        with db.engine.connect() as connection:
+            now = maps.version(connection)
+        if now == (found.incarnation, found.event, found.readonly):
+            maps.note_rollback()
+
+    def reassemble(self) -> None:
+        """Look at all places again when a member is missing: it may be elsewhere."""
+        with self._lock:
+            if self._array is not None:
+                self._assemble(self._array.map)
+
+    # -- looking at members -----------------------------------------------
+
+    def check_members(self) -> None:
+        """Ask every member whether it is there, and how much room it has."""
+        array = self.array()
+        for slot, member in array.members.items():
+            try:
+                array.check(slot)
+                self.spaces[slot] = member.space()
+                self._places.problems.pop(slot, None)
+            except MemberError as error:
+                if array.health.unreachable(slot):
+                    self.spaces.pop(slot, None)
+                    self._places.problems[slot] = str(error)
+
+    def snapshot(self) -> Snapshot | None:
+        """Return what is known without asking a member; None without an array."""
+        self.start()
+        try:
+            array = self.array() if self._array is not None else self._unseen()
+        except NoArray:
+            return None
+        places = self._places
+        slots = [entry.slot for entry in array.map.slots]
+        return Snapshot(
+            map=array.map,
+            state=array.state(),
+            away=tuple(entry.slot for entry in array.away()),
+            writable=tuple(array.writable()),
+            observed={slot: self._observed(array, slot) for slot in slots},
+            problems=self._sentences(slots),
+            urls=dict(places.urls),
+            spaces=dict(self.spaces),
+            degraded_write=self.settings.degraded_write,
+        )
+
+    def _unseen(self) -> Array:
+        """Return the array before any member was looked at: all are hoped for."""
+        with db.engine.connect() as connection:
+            found = maps.load(connection)
+        hoped = {
+            entry.slot: parse_member_url(entry.url, self.settings.data_dir)
+            for entry in found.slots
+        }
+        return Array(found, hoped, self.health, self.executor)
+
+    def _observed(self, array: Array, slot: int) -> str | None:
+        if slot not in array.members:
+            return MemberMissing.word
+        return self.health.observed(slot)
+
+    def _sentences(self, slots: list[int]) -> dict[int, str]:
+        told = dict(self._places.problems)
+        for slot in slots:
+            error = self.health.error(slot)
+            if error is not None:
+                told[slot] = str(error)
+        return told
+
+    # -- damage that readers met ------------------------------------------
+
+    def note_damage(self, damage: Damage) -> None:
+        """Remember a bad object; a thread of ours writes the debt."""
+        with self._lock:
+            if len(self._damage) < _MOST_DAMAGE:
+                self._damage[damage] = None
+
+    def take_damage(self) -> list[Damage]:
+        """Return what was noted since the last time."""
+        with self._lock:
+            found, self._damage = list(self._damage), OrderedDict()
+            return found
+
+    # -- threads ----------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the threads of this process, once."""
+        if self._threads or self._stop.is_set():
+            return
+        with self._lock:
+            if self._threads:
+                return
+            self._threads = [
+                self._thread("watch", CHECK_SECONDS, self.check_members),
+                self._thread("keep", 1.0, self._keep),
+            ]
+
+    def _thread(
+        self, name: str, seconds: float, step: Callable[[], None]
+    ) -> threading.Thread:
+        thread = threading.Thread(
+            target=self._loop, args=(name, seconds, step), name=name, daemon=True
+        )
+        thread.start()
+        return thread
+
+    def _loop(self, name: str, seconds: float, step: Callable[[], None]) -> None:
+        while not self._stop.is_set():
+            try:
+                with self.app.app_context():
+                    step()
+            except NoArray:
+                pass  # there may be one later
+            except SQLAlchemyError as error:
+                _LOG.warning(
+                    "The database did not answer the thread %s: %s", name, error
+                )
+            except Exception:
+                _LOG.exception("The thread %s met an error and goes on.", name)
+            self._stop.wait(seconds)
+
+    def _keep(self) -> None:
+        """Touch this process's uploads, and write down damage."""
+        # They need a runtime to work with.
+        from storage import debts, uploads
+
+        damage = self.take_damage()
+        if damage:
+            debts.note_damage(damage)
+        now = time.monotonic()
+        if self.uploads and now - self._touched_at > TOUCH_SECONDS:
+            uploads.touch(list(self.uploads))
+            self._touched_at = now
+
+    def close(self) -> None:
+        """End the threads; transfers that still run get errors."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(10)
+        if "executor" in self.__dict__:
+            self.executor.shutdown(wait=True)
+
+
+def _identities(found: ArrayMap) -> list[tuple[int, UUID, str]]:
+    return [(entry.slot, entry.member, entry.url) for entry in found.slots]
+
+
+def _url_of(member: Member, places: Mapping[str, Member]) -> str:
+    return next(url for url, place in places.items() if place is member)
+
+
+_making = threading.Lock()
+
+
+def runtime() -> Runtime:
+    """Return the runtime of this process and application, made at first use."""
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    found = app.extensions.get(_KEY)
+    if found is None or found.pid != os.getpid():
+        with _making:
+            found = app.extensions.get(_KEY)
+            if found is None or found.pid != os.getpid():
+                found = app.extensions[_KEY] = Runtime(app)
+    made: Runtime = found
+    return made
+
+
+def init_app(app: Flask) -> None:
+    """Name the place; the runtime itself is made after the fork."""
+    app.extensions.setdefault(_KEY, None)

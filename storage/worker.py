@@ -1,0 +1,146 @@
+"""`flask worker`: what has to be done without anybody asking, over and over.
+
+Members that return get what they are owed, purges go on, abandoned uploads are undone.
+Several workers do no harm: every step is idempotent, and the rows decide.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from raid.array import Array
+from raid.errors import RaidError
+from storage import debts, events, purge, uploads
+from storage.errors import NoArray, StorageError
+from storage.runtime import Runtime, runtime
+
+IDLE_SECONDS = 1.0
+UNDO_SECONDS = 5.0
+_LOG = logging.getLogger("holdfast.worker")
+
+
+@dataclass(frozen=True)
+class Chore:
+    """Something another package wants done now and then; it counts what it did."""
+
+    every_seconds: float
+    do: Callable[[], int]
+
+
+_chores: dict[str, Chore] = {}
+
+
+def register_chore(
+    name: str, chore: Callable[[], int], every_seconds: float = 300.0
+) -> None:
+    """Let the worker call this now and then, in an application context."""
+    _chores[name] = Chore(every_seconds, chore)
+
+
+class Worker:
+    """The loop; `tick` is one round of it."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._done_at: dict[str, float] = {}
+
+    def stop(self) -> None:
+        """End the loop at the next step; safe in a signal handler."""
+        self._stop.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Tell whether the loop was asked to end."""
+        return self._stop.is_set()
+
+    def run(self) -> None:
+        """Work until it is stopped."""
+        while not self.stopping:
+            try:
+                busy = self.tick()
+            except Exception:
+                # The database or a member may be away for a while; a worker that
+                # dies of it would only be started again.
+                _LOG.exception("A round of the worker failed; the next one follows.")
+                busy = 0
+            self._stop.wait(0.05 if busy else IDLE_SECONDS)
+
+    def run_once(self, rounds: int = 100) -> None:
+        """Work until nothing is left that can be done now."""
+        for _ in range(rounds):
+            if not self.tick() or self.stopping:
+                break
+
+    def tick(self) -> int:
+        """Do a round of everything that is due; returns how much was done."""
+        own = runtime()
+        try:
+            own.check_members()
+        except NoArray:
+            return 0
+        if own.array().map.readonly:
+            return 0
+        return self._storage(own) + self._do_chores()
+
+    def _storage(self, own: Runtime) -> int:
+        done = 0
+        damage = own.take_damage()
+        if damage:
+            done += debts.note_damage(damage)
+        for step in (
+            events.welcome,
+            self._purge,
+            self._pay,
+            events.settle,
+            events.write_superblocks,
+            self._undo,
+        ):
+            if self.stopping:
+                break
+            own.forget_map()
+            done += self._try(step, own.array())
+        own.forget_map()
+        return done
+
+    def _try(self, step: Callable[[Array], int], array: Array) -> int:
+        """Do one step; trouble with one must not keep the others from their turn."""
+        try:
+            return step(array)
+        except (RaidError, StorageError) as error:
+            name = getattr(step, "__name__", "step").strip("_")
+            _LOG.warning("%s: %s", name, error)
+            return 0
+
+    def _purge(self, array: Array) -> int:
+        return purge.run(array, lambda: self.stopping)
+
+    def _pay(self, array: Array) -> int:
+        paid = debts.pay(array, lambda: self.stopping)
+        if paid:
+            _LOG.info("Debts were paid.", extra={"fields": {"objects": paid}})
+        return paid
+
+    def _undo(self, array: Array) -> int:
+        return uploads.undo_abandoned(array) if self._due("undo", UNDO_SECONDS) else 0
+
+    def _due(self, name: str, seconds: float) -> bool:
+        now = time.monotonic()
+        last = self._done_at.get(name)
+        if last is not None and now - last < seconds:
+            return False
+        self._done_at[name] = now
+        return True
+
+    def _do_chores(self) -> int:
+        done = 0
+        for name, chore in list(_chores.items()):
+            if self.stopping or not self._due(f"chore {name}", chore.every_seconds):
+                continue
+            count = chore.do()
+            if count:
+                fields = {"chore": name, "count": count}
+                _LOG.info("A chore was done.", extra={"fields": fields})
+            done += count
+        return done
