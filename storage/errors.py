@@ -1,4 +1,21 @@
-"""What can go wrong between the engine and the rows; `status` is the HTTP answer."""
+"""What can go wrong between the engine and the rows; `status` is the HTTP answer.
+
+The engine's own errors pass through as they are; `RaidError` is their base.
+"""
+
+from raid.errors import RaidError
+
+__all__ = [
+    "ArrayExists",
+    "BlobGone",
+    "CannotCreate",
+    "Fenced",
+    "NoArray",
+    "RaidError",
+    "StorageError",
+    "WrongDigest",
+    "WrongLength",
+]
 
 
 class StorageError(Exception):
