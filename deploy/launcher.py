@@ -49,9 +49,13 @@ def say(text: str) -> None:
 class Child:
     """A process that is started again when it dies."""
 
-    def __init__(self, name: str, command: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], haste: int = signal.SIGTERM
+    ) -> None:
         self.name = name
         self.command = command
+        # The signal that ends it without waiting for what it does.
+        self.haste = haste
         self.process: subprocess.Popen[bytes] | None = None
         self.started = 0.0
         self.due = 0.0
@@ -123,7 +127,7 @@ class Launcher:
         hurry = reason == signal.SIGINT
         say("Holdfast is ending." + ("" if hurry else " Running transfers may finish."))
         for child in self.children:
-            child.signal(signal.SIGINT if hurry else signal.SIGTERM)
+            child.signal(child.haste if hurry else signal.SIGTERM)
         deadline = time.monotonic() + (HASTE if hurry else PATIENCE)
         for child in self.children:
             child.end(deadline)
@@ -139,7 +143,8 @@ def main() -> int:
         return 130
     if prepared.returncode:
         return prepared.returncode
-    return Launcher([Child("site", SITE), Child("worker", WORKER)]).run()
+    site = Child("site", SITE, haste=signal.SIGINT)
+    return Launcher([site, Child("worker", WORKER)]).run()
 
 
 if __name__ == "__main__":

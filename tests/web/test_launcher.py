@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -145,6 +145,13 @@ def test_members_that_hold_something_are_not_formatted(tmp_path: Path) -> None:
 # -- serving
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that tests only look at."""
+    with Server(tmp_path_factory.mktemp("launched") / "data") as server:
+        yield server
+
+
 def test_it_serves_and_ends_cleanly(tmp_path: Path) -> None:
     server = Server(tmp_path / "data").start()
     family = server.family()
@@ -178,11 +185,10 @@ def test_what_dies_is_started_again(tmp_path: Path) -> None:
         assert "starts again in 1 s" in server.tail(400)
 
 
-def test_gunicorn_never_starts_the_worker(tmp_path: Path) -> None:
-    with Server(tmp_path / "data") as server:
-        children = psutil.Process(server.gunicorn_pid()).children(recursive=True)
-        assert all("worker" not in child.cmdline()[-1] for child in children)
-        assert len(children) == 1
+def test_gunicorn_never_starts_the_worker(server: Server) -> None:
+    children = psutil.Process(server.gunicorn_pid()).children(recursive=True)
+    assert all("worker" not in child.cmdline()[-1] for child in children)
+    assert len(children) == 1
 
 
 def test_nothing_outlives_a_killed_launcher(tmp_path: Path) -> None:
@@ -201,11 +207,9 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def test_every_line_of_the_site_is_json(tmp_path: Path) -> None:
-    with Server(tmp_path / "data") as server:
-        server.ready()
-        until(lambda: '"route": "/readyz"' in server.tail(400))
-        lines = server.log.read_text().splitlines()
+def test_every_line_of_the_site_is_json(server: Server) -> None:
+    until(lambda: '"route": "/readyz"' in server.tail(400))
+    lines = server.log.read_text().splitlines()
     parsed = [json.loads(line) for line in lines if line.startswith("{")]
     assert {line["logger"] for line in parsed} >= {"gunicorn.error", "holdfast.request"}
     plain = [line for line in lines if not line.startswith("{")]
@@ -250,12 +254,9 @@ def test_the_tests_own_server_says_why_it_did_not_start(tmp_path: Path) -> None:
     ids=["long address", "many headers"],
 )
 def test_what_is_too_long_is_refused(
-    tmp_path: Path, request_head: bytes, status: bytes
+    server: Server, request_head: bytes, status: bytes
 ) -> None:
-    with (
-        Server(tmp_path / "data") as server,
-        socket.create_connection(("127.0.0.1", server.port), 10) as client,
-    ):
+    with socket.create_connection(("127.0.0.1", server.port), 10) as client:
         client.sendall(request_head)
         answer = client.recv(65536)
     assert answer.split()[1] == status
