@@ -2,11 +2,12 @@
 
 from flask import Flask
 
-from auth import access, cli, csrf, sessions, views
+from auth import access, cli, csrf, services, sessions, views
+from storage.worker import register_chore
 
 
 def init_app(app: Flask) -> None:
-    """Add sessions, the guards before every request, the pages and the commands.
+    """Add sessions, the guards of every request, the pages, commands and a chore.
 
     The access guard comes before the CSRF guard, so that a stranger is asked to sign
     in rather than told about tokens.
@@ -16,3 +17,4 @@ def init_app(app: Flask) -> None:
     csrf.init_app(app)
     app.register_blueprint(views.blueprint)
     app.cli.add_command(cli.commands)
+    register_chore("accounts", services.remove_old)

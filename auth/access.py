@@ -1,10 +1,10 @@
-"""Every view is private unless it says otherwise, and who may come in."""
+"""Every view is private unless it says otherwise; where strangers go and return."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-from flask import Flask, abort, current_app, redirect, request, url_for
+from flask import Flask, current_app, redirect, request, url_for
 from flask_login import current_user
 from werkzeug.wrappers import Response
 
@@ -22,13 +22,7 @@ def init_app(app: Flask) -> None:
 
 def public(view: _View) -> _View:
     """Let everybody use this view; nothing here touches the session for it."""
-    view.access = "public"  # type: ignore[attr-defined]
-    return view
-
-
-def administrators_only(view: _View) -> _View:
-    """Let administrators use this view; for others it does not exist."""
-    view.access = "administrators"  # type: ignore[attr-defined]
+    view.public = True  # type: ignore[attr-defined]
     return view
 
 
@@ -39,19 +33,13 @@ def make_public(app: Flask, *endpoints: str) -> None:
 
 
 def guard() -> Response | None:
-    """Send strangers to the login page, and others away from what is not theirs."""
+    """Send strangers to the login page, whatever they asked for."""
     if request.endpoint is None:
         return None
     view = current_app.view_functions[request.endpoint]
-    access = getattr(view, "access", "private")
-    if access == "public":
+    if getattr(view, "public", False) or current_user.is_authenticated:
         return None
-    if not current_user.is_authenticated:
-        return _ask_to_sign_in()
-    if access == "administrators" and not current_user.is_admin:
-        note("access", "denied", why="not an administrator")
-        abort(404)
-    return None
+    return _ask_to_sign_in()
 
 
 def _ask_to_sign_in() -> Response:

@@ -4,7 +4,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from auth import services
 from auth.access import safe_next
 from support.people import PASSWORD, Person
 
@@ -43,16 +42,6 @@ def test_i14_json_gets_401_and_pages_the_login(person):
     assert change.headers["Location"] == "/auth/login"
     person.register("ada")
     assert person.get("/files/", headers=JSON).status_code == 200
-
-
-def test_i14_administrators_views_do_not_exist_for_others(app, person):
-    person.register("ada")
-    assert person.get("/admin").status_code == 404
-    with app.app_context():
-        services.create_user("boss", PASSWORD, admin=True)
-    boss = Person(app)
-    boss.log_in("boss")
-    assert boss.get("/admin").text == "secret"
 
 
 def test_options_tells_nothing_about_private_views(person):

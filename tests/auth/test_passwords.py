@@ -161,6 +161,7 @@ def test_a6_a_disabled_account_looks_the_same(app, person):
     right, wrong = person.log_in("ada"), person.log_in("eve", OTHER)
     assert right.status_code == wrong.status_code == 400
     assert len(right.text) == len(wrong.text)
+    assert "do not match" in right.text
 
 
 def test_a7_both_wrong_paths_verify_exactly_once(real, person, counted):
