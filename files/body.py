@@ -44,8 +44,10 @@ class GuardedBody:
         """Return how many bytes must still come; None for a chunked body."""
         return self._left
 
-    def readinto(self, view: memoryview) -> int:
-        """Fill the view, at least partly; 0 is the clean end of the body."""
+    def readinto(self, into: memoryview | bytearray) -> int:
+        """Fill the buffer, at least partly; 0 is the clean end of the body."""
+        # Werkzeug's form parser hands over a bytearray, and a slice of that is a copy.
+        view = memoryview(into)
         if self.ended or not len(view):
             return 0
         if self._direct and self._left is not None and self._direct.ready():
