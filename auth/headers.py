@@ -7,6 +7,7 @@ what is there already stays.
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, g, request
+from werkzeug.routing import RequestRedirect
 
 _PERMISSIONS = ", ".join(
     f"{feature}=()"
@@ -95,6 +96,21 @@ def _keep_private(response: Response) -> None:
         response.vary.add("Cookie")
 
 
+def forget_host(response: Response) -> Response:
+    """Send routing's own redirects (a slash too many or too few) as plain paths.
+
+    Werkzeug writes the Host header into them, which is whatever the client said.
+    """
+    redirect = request.routing_exception
+    if isinstance(redirect, RequestRedirect):
+        target = urlsplit(redirect.new_url)
+        query = f"?{target.query}" if target.query else ""
+        response.headers["Location"] = "/" + target.path.lstrip("/") + query
+        response.set_data(b"")
+    return response
+
+
 def init_app(app: Flask) -> None:
     """Add the headers last, when everything else is decided."""
     app.after_request(add)
+    app.after_request(forget_host)
