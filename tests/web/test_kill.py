@@ -14,6 +14,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from support.client import Client
 from support.site import Site, until
 
@@ -101,6 +103,7 @@ def _round(site: Site, uploaders: list[Uploader], dice: random.Random) -> None:
     site.server.start()
 
 
+@pytest.mark.timeout(180 + 20 * ROUNDS)
 def test_kill_nine_loses_nothing_acknowledged(tmp_path: Path) -> None:
     """I-1, I-2, I-3, I-6 after every kill, and no leak once the worker has tidied."""
     dice = random.Random(SEED)
