@@ -103,14 +103,16 @@ def make_ready() -> config.Settings:
 def _make_database() -> None:
     from app import create_app
     from storage import migrate, services
+    from storage.errors import RaidError, StorageError
 
     app = create_app()
     with app.app_context():
         try:
-            migrate.upgrade()
+            migrate.upgrade(then=services.ensure_array)
         except DBAPIError as error:
             raise NotReady(_database_trouble(app.config["HOLDFAST"], error)) from error
-        services.ensure_array()
+        except (StorageError, RaidError, migrate.DatabaseError) as error:
+            raise NotReady(str(error)) from error
 
 
 def _database_trouble(settings: config.Settings, error: DBAPIError) -> str:
@@ -141,14 +143,12 @@ def welcome(settings: config.Settings) -> str:
 
 def main() -> int:
     """Prepare, and print what people want to know; 1 with a sentence otherwise."""
-    from storage.migrate import DatabaseError
-
     try:
         settings = make_ready()
     except config.SettingsError as error:
         print(error.message, file=sys.stderr)
         return 2
-    except (NotReady, DatabaseError) as error:
+    except NotReady as error:
         print(error, file=sys.stderr)
         return 1
     print(welcome(settings), flush=True)

@@ -95,17 +95,21 @@ def was_current() -> bool:
     return bool(seen[_SEEN])
 
 
-def upgrade() -> None:
-    """Bring the database up to date, one process at a time."""
+def upgrade(then: Callable[[], object] = lambda: None) -> None:
+    """Bring the database up to date and do `then`, one process at a time."""
     with _alone():
         refuse_newer()
-        if stored_version() == known_versions()[1]:
-            return
-        from alembic import command
-        from flask_migrate import Migrate
+        if stored_version() != known_versions()[1]:
+            _upgrade()
+        then()
 
-        migrate = Migrate(current_app, db, directory=str(FOLDER), render_as_batch=True)
-        command.upgrade(migrate.get_config(), "head")
+
+def _upgrade() -> None:
+    from alembic import command
+    from flask_migrate import Migrate
+
+    migrate = Migrate(current_app, db, directory=str(FOLDER), render_as_batch=True)
+    command.upgrade(migrate.get_config(), "head")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.exc import OperationalError
 
 import app as application
+from auth.access import public
 from auth.errors import Throttled
 from files import errorpages
 from raid import errors as raid
@@ -28,7 +29,7 @@ def failing(app: Flask, error: Exception) -> FlaskClient:
         raise error
 
     app.add_url_rule("/fail", "fail", fail)
-    app.view_functions["fail"].access = "public"  # type: ignore[attr-defined]
+    public(app.view_functions["fail"])
     return app.test_client()
 
 

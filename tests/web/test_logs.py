@@ -9,6 +9,7 @@ import pytest
 from flask import Flask, Response
 from flask.testing import FlaskClient
 
+from auth.access import public
 from storage import logs
 from support.people import PASSWORD, Person
 
@@ -109,7 +110,7 @@ def test_a_broken_answer_is_a_line_too(app: Flask, lines: Lines) -> None:
         return Response(body())
 
     app.add_url_rule("/torn", "torn", torn)
-    app.view_functions["torn"].access = "public"  # type: ignore[attr-defined]
+    public(app.view_functions["torn"])
     with pytest.raises(OSError, match="went away"):
         app.test_client().get("/torn", buffered=True)
     (line,) = requests(lines)
@@ -125,7 +126,7 @@ def test_an_exception_has_its_trace_in_one_line(app: Flask, lines: Lines) -> Non
         raise ZeroDivisionError
 
     app.add_url_rule("/broken", "broken", broken)
-    app.view_functions["broken"].access = "public"  # type: ignore[attr-defined]
+    public(app.view_functions["broken"])
     answer = app.test_client().get("/broken")
     traced = [line for line in lines() if "trace" in line]
     assert len(traced) == 1
