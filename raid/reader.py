@@ -6,7 +6,8 @@ the inputs are looked at only when it differs.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import groupby
 from uuid import UUID
 
 from raid.array import Array
@@ -19,7 +20,7 @@ from raid.errors import (
     RaidError,
 )
 from raid.format import HEADER_LENGTH, ShardHeader
-from raid.geometry import Code, Shape
+from raid.geometry import UNIT, Code, Piece, Shape
 from raid.keys import combined_key, manifest_key
 from raid.manifest import Form, Manifest
 from raid.member import Member
@@ -27,6 +28,8 @@ from raid.segments import Damage, SegmentReader
 from raid.superblock import StoredState
 
 OnDamage = Callable[[Damage], None]
+
+_RUN = 1536 * 1024
 
 _FIRST_READ = 16 * 1024
 """Usually holds the header, the table and the manifest of a combined object."""
@@ -78,13 +81,59 @@ def read(
     if found.form is Form.INLINE:
         yield found.inline[start:stop]
         return
-    for span in found.spans(start, stop):
-        segment = SegmentReader(array, found, span.number)
+    yield from _ahead(array, _runs(array, found, start, stop), on_damage)
+
+
+@dataclass
+class _Run:
+    """A few adjacent units of a segment, read at once."""
+
+    segment: SegmentReader
+    pieces: list[Piece]
+    chunks: list[bytes] = field(default_factory=list)
+    error: RaidError | None = None
+
+    def load(self) -> "_Run":
+        """Read and verify the units; those before a bad one may still be served."""
         try:
-            yield from segment.read(span.start, span.stop)
-        finally:
-            for damage in segment.damage:
-                on_damage(damage)
+            for piece in self.pieces:
+                self.chunks.append(self.segment.bytes_of(piece))
+        except RaidError as error:
+            self.error = error
+        return self
+
+
+def _runs(array: Array, manifest: Manifest, start: int, stop: int) -> Iterator[_Run]:
+    """Yield what a range covers in runs of whole rows, of about one size."""
+    for span in manifest.spans(start, stop):
+        segment = SegmentReader(array, manifest, span.number)
+        rows = max(1, _RUN // (segment.k * UNIT))
+        covered = segment.pieces(span.start, span.stop)
+        for _, run in groupby(covered, lambda piece: piece.row // rows):  # noqa: B023
+            yield _Run(segment, list(run))
+
+
+def _ahead(array: Array, runs: Iterator[_Run], on_damage: OnDamage) -> Iterator[bytes]:
+    """Yield the chunks of the runs, one run being loaded while another is sent.
+
+    A run that no thread has begun by the time it is wanted is loaded here, so a busy
+    executor makes a download slower but never makes it wait.
+    """
+    run = next(runs).load()
+    while True:
+        following = next(runs, None)
+        future = None
+        if following is not None:
+            future = array.executor.submit(following.load)
+        yield from run.chunks
+        run.chunks.clear()
+        for damage in run.segment.take_damage():
+            on_damage(damage)
+        if run.error is not None:
+            raise run.error
+        if following is None or future is None:
+            return
+        run = following.load() if future.cancel() else future.result()
 
 
 def load_manifest(array: Array, ref: BlobRef, on_damage: OnDamage) -> Manifest:

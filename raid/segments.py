@@ -18,7 +18,7 @@ from raid.errors import (
     RaidError,
 )
 from raid.format import HEADER_LENGTH, SegmentTable, payload_offset, table_length
-from raid.geometry import UNIT, Code, last_unit, pieces, row_count
+from raid.geometry import UNIT, Code, Piece, last_unit, pieces, row_count
 from raid.levels import rebuild_xor
 from raid.manifest import Form, Manifest
 from raid.shards import object_key, place_of, read_table, role_key
@@ -71,13 +71,28 @@ class SegmentReader:
         self._ask_resting = False
         self._row = _Row(-1)
         self.damage: list[Damage] = []
+        self._told = 0
 
-    def read(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yield bytes start..stop of the segment, a unit or less at a time."""
-        for piece in pieces(self._line.length, self._shape.k, start, stop):
-            unit = self.unit(piece.row, piece.column)
-            whole = piece.start == 0 and piece.stop == len(unit)
-            yield unit if whole else unit[piece.start : piece.stop]
+    @property
+    def k(self) -> int:
+        """Return the number of data roles."""
+        return self._shape.k
+
+    def pieces(self, start: int, stop: int) -> Iterator[Piece]:
+        """Yield which parts of which units hold bytes start..stop of the segment."""
+        return pieces(self._line.length, self._shape.k, start, stop)
+
+    def bytes_of(self, piece: Piece) -> bytes:
+        """Return the bytes of a piece of a unit that is verified."""
+        unit = self.unit(piece.row, piece.column)
+        whole = piece.start == 0 and piece.stop == len(unit)
+        return unit if whole else unit[piece.start : piece.stop]
+
+    def take_damage(self) -> list[Damage]:
+        """Return the damage that was met since the last call."""
+        met = self.damage[self._told :]
+        self._told = len(self.damage)
+        return met
 
     def payload(self, role: int) -> Iterator[bytes]:
         """Yield all units of a role, verified; what a repair stores."""

@@ -427,11 +427,12 @@ def capacity_for(shape: Shape, size: int | None) -> int:
 def erase(array: Array, blob: UUID) -> list[int]:
     """Remove every object of a blob; return the slots that could not be reached."""
     slots = [entry.slot for entry in array.map.slots]
-    gone = array.executor.map(lambda slot: _erase_on(array, slot, blob), slots)
+    gone = array.executor.map(lambda slot: erase_on(array, slot, blob), slots)
     return [slot for slot, reached in zip(slots, gone, strict=True) if not reached]
 
 
-def _erase_on(array: Array, slot: int, blob: UUID) -> bool:
+def erase_on(array: Array, slot: int, blob: UUID) -> bool:
+    """Remove every object of a blob from one member; False when out of reach."""
     if not array.health.usable(slot):
         return False
     try:
