@@ -97,44 +97,21 @@ def _make_tables(folder: Path, url: str) -> None:
 Factory = Callable[..., Flask]
 
 
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with tables and four members, to be copied and left alone."""
+    folder = tmp_path_factory.mktemp("data")
+    database.close(database.application(folder, None, {}))
+    return folder
+
+
 @pytest.fixture
-def make_app(tmp_path: Path, database_url: str | None) -> Iterator[Factory]:
+def make_app(
+    tmp_path: Path, database_url: str | None, data_folder: Path
+) -> Iterator[Factory]:
     """Give a function that makes the application with other settings."""
-    with _maker(tmp_path, database_url) as make:
+    with database.factory(tmp_path, database_url, data_folder) as make:
         yield make
-
-
-def _maker(folder: Path, url: str | None) -> Any:
-    from contextlib import ExitStack, contextmanager
-
-    @contextmanager
-    def making() -> Iterator[Factory]:
-        with ExitStack() as stack:
-
-            def make(*, members: bool = True, **settings: str) -> Flask:
-                app = _application(folder, url, settings, members)
-                stack.callback(database.close, app)
-                return app
-
-            yield make
-
-    return making()
-
-
-def _application(
-    folder: Path, url: str | None, settings: dict[str, str], members: bool
-) -> Flask:
-    from app import create_app
-    from storage import services
-
-    (folder / "members").mkdir(exist_ok=True)
-    app = create_app(database.environment(folder, url, **settings))
-    app.testing = True
-    database.make_tables(app)
-    if members:
-        with app.app_context():
-            services.ensure_array()
-    return app
 
 
 @pytest.fixture
@@ -144,9 +121,9 @@ def app(make_app: Factory) -> Flask:
 
 
 @pytest.fixture
-def sqlite_app(tmp_path: Path) -> Iterator[Flask]:
+def sqlite_app(tmp_path: Path, data_folder: Path) -> Iterator[Flask]:
     """The same on SQLite only."""
-    with _maker(tmp_path, None) as make:
+    with database.factory(tmp_path, None, data_folder) as make:
         yield make()
 
 
