@@ -17,7 +17,8 @@ import pytest
 from sqlalchemy import create_engine
 
 from deploy import parsers
-from support.database import environment
+from support.client import Client
+from support.database import Postgres, environment
 from support.server import Server, ServerError, free_port
 
 pytestmark = pytest.mark.sqlite
@@ -235,6 +236,20 @@ def test_gunicorn_alone_refuses_a_database_that_is_not_of_today(tmp_path: Path) 
 def test_the_tests_own_server_says_why_it_did_not_start(tmp_path: Path) -> None:
     with pytest.raises(ServerError, match="Did you mean"):
         Server(tmp_path / "data", {"TRASH_DAY": "1"}).start()
+
+
+def test_the_same_on_postgresql(tmp_path: Path, postgres: Postgres) -> None:
+    """Launcher, site and worker over a server, from an empty database to a file."""
+    with postgres.empty_database() as url:
+        settings = {"DATABASE_URL": url, "SHARED_FILE_SYSTEM": "yes"}
+        with Server(tmp_path / "data", settings) as server:
+            alice = Client(server.url).register("alice")
+            stored = alice.put(alice.root(), "a.txt", b"kelp" * 50_000)
+            assert stored.status == 201
+            assert alice.download(stored.json["id"]).body == b"kelp" * 50_000
+            assert not (tmp_path / "data" / "holdfast.db").exists()
+            server.restart()
+            assert alice.download(stored.json["id"]).body == b"kelp" * 50_000
 
 
 # -- limits that gunicorn holds (H9)
