@@ -55,7 +55,15 @@ def test_the_map_is_the_application(site: Site) -> None:
     assert site.person("alice").get("/files/").status == 200
 
 
-EVERY = list(_walk({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"}))
+def _is_public(rule: str) -> bool:
+    return rule in PUBLIC or rule.startswith("/static")
+
+
+EVERY = [
+    step
+    for step in _walk({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"})
+    if not _is_public(step[1])
+]
 
 
 @pytest.mark.parametrize(("method", "rule"), EVERY)
@@ -63,8 +71,6 @@ def test_a_stranger_gets_no_data_on_any_route(
     site: Site, method: str, rule: str
 ) -> None:
     """I14: a redirect to the login or 401; public routes are named here."""
-    if rule in PUBLIC or rule.startswith(("/static", "/bootstrap")):
-        pytest.skip("public by contract")
     path = _path(_rule(rule))
     stranger = site.client()
     answer = stranger.request(method, path, b"" if method != "GET" else None)
@@ -99,7 +105,9 @@ def test_get_changes_nothing(site: Site, rule: str) -> None:
         path = _path(_rule(rule), value)
         for method in ("GET", "HEAD"):
             answer = person.request(method, path)
-            assert answer.status in {302, 404, 405}, f"{method} {path}"
+            harmless = {200, 302} if path.startswith("/auth/") else {302, 404, 405}
+            assert answer.status in harmless, f"{method} {path}"
+    assert person.get("/files/").status == 200, "a GET signed somebody out"
     assert _state(person) == before
 
 
@@ -112,8 +120,8 @@ SPIKES = [
     "'||(SELECT pg_sleep(5))||'",
     "1 AND 5=randomblob(500000000)",
     "%27%20OR%201=1--",
-    "{{7*7}}",
-    "${7*7}",
+    "{{7777*7777}}",
+    "${7777*7777}",
     "../../etc/passwd",
     "\x00",
     "%",
@@ -139,7 +147,7 @@ def test_metacharacters_in_every_parameter_cause_no_error(
             query = "&".join(f"{name}={quoted}" for name in PARAMETERS)
             answer = person.get(f"{path}?{query}")
             assert answer.status < 500, f"GET {path}"
-            assert "49" not in answer.page.visible or "7*7" not in spike
+            assert "60481729" not in answer.text
             seen += 1
         if "POST" in methods and "logout" not in path:
             fields = ["name", "folder", "entry", "username", "password", "confirm"]

@@ -16,8 +16,9 @@ SIZES = [2_000, 300 * KIB, 30 * MIB]
 
 
 def _headers(person: Client, *more: tuple[str, str]) -> list[tuple[str, str]]:
+    token = person.token  # reading it may set the cookie
     cookie = "; ".join(f"{name}={value}" for name, value in person.cookies.items())
-    return [("Cookie", cookie), ("X-CSRFToken", person.token), *more]
+    return [("Cookie", cookie), ("X-CSRFToken", token), *more]
 
 
 def _put(person: Client, name: str, *more: tuple[str, str]) -> bytes:
