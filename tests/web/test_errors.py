@@ -1,7 +1,10 @@
 """Errors: a page or JSON by the contract, a request id, nothing about the inside."""
 
 import logging
+import re
 import sqlite3
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from auth.access import public
 from auth.errors import Throttled
 from files import errorpages
 from raid import errors as raid
+from storage import db as database
 from support.people import Person
 
 pytestmark = pytest.mark.sqlite
@@ -111,6 +115,31 @@ def test_a_locked_database_is_a_503_in_words(app: Flask) -> None:
     assert answer.json["error"]["code"] == "database_unavailable"
     assert "canary" not in answer.text
     assert answer.headers["Retry-After"] == "5"
+
+
+def test_a_database_that_another_program_holds(
+    make_app: Callable[..., Flask],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Pages are read all the while; a change is refused and leaves nothing."""
+    impatient = [p for p in database._PRAGMAS if not p.startswith("busy")]
+    monkeypatch.setattr(database, "_PRAGMAS", (*impatient, "busy_timeout=200"))
+    person = Person(make_app())
+    person.register("alice")
+    page = person.get("/files/")
+    root = re.search(r'data-folder-id="([^"]+)"', page.text)
+    assert root is not None
+    path = f"/files/folder/{root[1]}/folders"
+    with sqlite3.connect(tmp_path / "holdfast.db", isolation_level=None) as held:
+        held.execute("BEGIN IMMEDIATE")
+        refused = person.ask(path, name="new")
+        assert person.get("/files/").status_code == 200
+        held.execute("ROLLBACK")
+    held.close()
+    assert refused.status_code == 503
+    assert refused.json["error"]["code"] == "database_unavailable"
+    assert person.ask(path, name="new").status_code == 201
 
 
 def test_a_lost_database_is_a_page_for_people_signed_in(
