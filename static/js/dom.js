@@ -36,14 +36,16 @@ export function isBusy(target) {
 export const plural = (count, single, many) =>
   `${count.toLocaleString()} ${count === 1 ? single : many}`;
 
+/** Sizes as the server writes them: 999 B, 1.4 GB, 25 MB. */
 export function bytes(count) {
-  const units = ["bytes", "KB", "MB", "GB", "TB", "PB"];
-  let power = 0;
+  const units = ["B", "KB", "MB", "GB", "TB", "PB"];
+  const digits = (value) => (value < 9.95 ? 1 : 0);
+  let unit = 0;
   let value = count;
-  while (value >= 999.5 && power < units.length - 1) {
+  while (unit + 1 < units.length && Number(value.toFixed(digits(value))) >= 1000) {
     value /= 1000;
-    power += 1;
+    unit += 1;
   }
-  const digits = power === 0 || value >= 99.5 ? 0 : 1;
-  return `${value.toFixed(digits)} ${units[power]}`;
+  if (unit === 0) return `${Math.round(count)} B`;
+  return `${value.toFixed(digits(value)).replace(/\.0$/, "")} ${units[unit]}`;
 }

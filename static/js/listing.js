@@ -27,11 +27,20 @@ function recall({ id, control, index, selected }) {
   else ((same && control && one(control, same)) || opener(near)).focus({ preventScroll: true });
 }
 
+/** A menu that somebody has open must not vanish under the pointer. */
+async function menusClosed() {
+  for (let menu; (menu = one("[data-part] details[open]")); ) {
+    await new Promise((resolve) => menu.addEventListener("toggle", resolve, { once: true }));
+  }
+}
+
 let running = null;
 let again = false;
 
 async function renew() {
+  await menusClosed();
   const fresh = await page(location.href);
+  await menusClosed();
   const kept = remember();
   for (const part of all("[data-part]")) {
     const other = one(`[data-part="${part.dataset.part}"]`, fresh.document);

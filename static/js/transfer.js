@@ -29,7 +29,6 @@ export function transfer(url, file, { key, signal, onProgress }) {
     request.setRequestHeader("Accept", "application/json");
     request.setRequestHeader("X-CSRFToken", token());
     request.setRequestHeader("Idempotency-Key", key);
-    request.setRequestHeader("Content-Type", "application/octet-stream");
     request.send(file);
   });
 }

@@ -4,10 +4,12 @@ import { pace } from "./pace.js";
 import { active, add, cancel, forget, forgetEnded, items, onChange, retry } from "./queue.js";
 
 const SHOWN = 20;
+const STAY = 6000;
 const tray = one("[data-tray]");
 const lines = new Map();
 let told = "";
 let planned = false;
+let rest;
 
 const percent = (part, whole) => Math.floor((100 * part) / (whole || 1));
 const sum = (list, value) => list.reduce((total, item) => total + value(item), 0);
@@ -80,7 +82,10 @@ function showHead() {
   one("[data-tray-close]", tray).setAttribute(
     "aria-label", open ? "Cancel all uploads" : "Close the list of uploads");
   const news = open ? `Uploading to ${items.at(-1).folder.name}.` : outcome();
-  if (items.length && news !== told) say((told = news));
+  if (items.length && news !== told) {
+    say((told = news));
+    settle();
+  }
 }
 
 function show() {
@@ -106,9 +111,18 @@ function close() {
   if (!active().length) forgetEnded();
 }
 
-function fold(button) {
-  const folded = tray.classList.toggle("is-folded");
-  button.setAttribute("aria-expanded", String(!folded));
+function fold(folded) {
+  tray.classList.toggle("is-folded", folded);
+  one("[data-tray-fold]").setAttribute("aria-expanded", String(!folded));
+}
+
+/** When all went well, the list makes room after a while. */
+function settle() {
+  clearTimeout(rest);
+  if (active().length) fold(false);
+  else if (items.every((item) => item.state === "done")) {
+    rest = setTimeout(() => tray.matches(":hover, :focus-within") || fold(true), STAY);
+  }
 }
 
 /** Open the browser's own picker and send what is chosen. */
@@ -120,7 +134,8 @@ if (tray) {
   const here = one("[data-folder-id]").dataset;
   onChange(plan);
   one("[data-tray-close]").addEventListener("click", close);
-  one("[data-tray-fold]").addEventListener("click", (event) => fold(event.currentTarget));
+  one("[data-tray-fold]").addEventListener("click", () =>
+    fold(!tray.classList.contains("is-folded")));
   one("[data-pick-files]").addEventListener("click", (event) => {
     event.preventDefault();
     pickFiles();

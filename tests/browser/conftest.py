@@ -5,17 +5,17 @@ the page wrote an error to the console, a refusal of the content policy included
 """
 
 import itertools
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import Browser, BrowserContext, expect
 
 from support.desk import PASSWORD, WIDE, Desk
 from support.site import Site
 
+expect.set_options(timeout=15_000)
 _numbers = itertools.count(1)
 
 
@@ -42,29 +42,50 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 Open = Callable[..., Desk]
 
 
+@pytest.fixture(scope="session")
+def common(browser: Browser) -> Iterator[BrowserContext]:
+    """One window's settings that most tests share, so that assets stay cached."""
+    context = browser.new_context(viewport=WIDE)
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def open_desk(browser: Browser, site: Site) -> Iterator[Open]:
-    """Give a function that opens a browser window of its own, with its options."""
+def open_desk(browser: Browser, common: BrowserContext, site: Site) -> Iterator[Open]:
+    """Give a function that seats somebody, in a window with settings of its own."""
     contexts: list[BrowserContext] = []
     desks: list[Desk] = []
 
     def open_one(register: bool = True, **options: Any) -> Desk:
-        context = browser.new_context(**{"viewport": WIDE, **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        desk = Desk(page, site.url, f"person-{os.getpid()}-{next(_numbers)}")
-        page.on("console", desk.hear)
-        page.on("pageerror", lambda error: desk.errors.append(str(error)))
+        context = common
+        if options or desks:
+            context = browser.new_context(**{"viewport": WIDE, **options})
+            contexts.append(context)
+        desk = Desk(context.new_page(), site.url, f"person-{next(_numbers)}")
         desks.append(desk)
         if register:
-            desk.register()
+            sit_down(context, site, desk.name)
+            desk.go("/files/")
         return desk
 
     yield open_one
+    for desk in desks:
+        desk.page.close()
+    common.clear_cookies()
     for context in contexts:
         context.close()
     assert [error for desk in desks for error in desk.errors] == []
+
+
+def sit_down(context: BrowserContext, site: Site, name: str) -> None:
+    """Make an account, and give the browser its session."""
+    client = site.client().register(name, PASSWORD)
+    context.add_cookies(
+        [
+            {"name": key, "value": value, "url": site.url}
+            for key, value in client.cookies.items()
+        ]
+    )
 
 
 @pytest.fixture

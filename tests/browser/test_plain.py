@@ -86,7 +86,7 @@ def test_trash_restore_purge(plain: Desk, tmp_path: Path) -> None:
     assert plain.names() == ["lose.txt"]
     plain.act("lose.txt", "Delete for good")
     page.get_by_role("button", name="Delete for good").click()
-    expect(page.get_by_text("The trash is empty.")).to_be_visible()
+    expect(page.locator(".empty .big")).to_have_text("The trash is empty.")
     plain.go("/files/")
     assert plain.names() == ["keep.txt"]
 

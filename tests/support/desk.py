@@ -25,6 +25,11 @@ class Desk:
     name: str
     errors: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.page.set_default_timeout(15_000)
+        self.page.on("console", self.hear)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+
     def go(self, path: str) -> None:
         """Open a page of the site."""
         self.page.goto(self.url + path)

@@ -1,0 +1,139 @@
+"""Take the pictures of the README from the real pages, with pleasant sample data.
+
+Run it from the top of the repository: `python tests/browser/screens.py`.
+"""
+
+import os
+import sqlite3
+import sys
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from support.desk import PASSWORD, PHONE, Desk  # noqa: E402
+from support.site import Site, until  # noqa: E402
+
+TARGET = ROOT / "docs" / "images"
+LARGEST = 120_000
+WIDE = {"width": 1120, "height": 700}
+PROJECT = "Harbour project"
+FOLDERS = ["Brand", "Contracts 2026", "Photos"]
+FILES = {
+    "2026 budget.xlsx": 48_213,
+    "Harbour film, first cut.mp4": 64_135_520,
+    "Interview with the harbour master.md": 18_112,
+    "Kelp forest.jpg": 2_412_321,
+    "Notes.txt": 912,
+    "Site plan.pdf": 1_204_991,
+}
+DAYS = [1, 12, 0.1, 0.02, 3, 40, 0.3, 0.05, 200]
+SENDING = {"Harbour film, final cut.mp4": 9_000_000, "Soundtrack.flac": 700_000}
+
+
+def furnish(site: Site) -> str:
+    """Give Marianne, who keeps the array, a project; return its folder's id."""
+    arguments = ("user", "create", "marianne", "--admin", "--password-stdin")
+    site.server.flask(*arguments, input=PASSWORD)
+    client = site.client().login("marianne", PASSWORD)
+    project = client.folder(client.root(), PROJECT)
+    for name in FOLDERS:
+        client.folder(project, name)
+    for name, size in FILES.items():
+        client.put(project, name, os.urandom(size)).expect(201)
+    grow_old(site)
+    return project
+
+
+def grow_old(site: Site) -> None:
+    """Spread the times of change, so that the pictures look lived in."""
+    path = next(site.data.glob("*.sqlite*"), None) or next(site.data.glob("*.db"))
+    with sqlite3.connect(path, timeout=20) as database:
+        for name, days in zip([*FOLDERS, *FILES], DAYS, strict=True):
+            moment = datetime.now(UTC) - timedelta(days=days)
+            stamp = moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+            sql = "UPDATE entries SET changed_at = ? WHERE name = ?"
+            database.execute(sql, (stamp, name))
+    database.close()
+
+
+def sit_down(browser: Browser, site: Site, **options: Any) -> Desk:
+    """Open a window in which Marianne is signed in."""
+    known = {"viewport": WIDE, "locale": "en-GB", "reduced_motion": "reduce"}
+    page = browser.new_context(**{**known, **options}).new_page()
+    desk = Desk(page, site.url, "marianne")
+    desk.sign_in("marianne")
+    return desk
+
+
+def shoot(desk: Desk, name: str) -> None:
+    """Write one picture, and refuse a heavy one."""
+    TARGET.mkdir(parents=True, exist_ok=True)
+    path = TARGET / f"{name}.png"
+    desk.page.screenshot(path=path)
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise SystemExit(f"{path.name} has {size} bytes; {LARGEST} are allowed.")
+    print(f"{path.relative_to(ROOT)}  {size:,} bytes")
+
+
+def upload(desk: Desk) -> None:
+    """Send files slowly enough to be seen."""
+    session = desk.page.context.new_cdp_session(desk.page)
+    session.send("Network.enable")
+    limits = {"offline": False, "latency": 0, "downloadThroughput": -1}
+    limits["uploadThroughput"] = 1_400_000
+    session.send("Network.emulateNetworkConditions", limits)
+    desk.pick(("Cover letter.odt", bytes(31_400)))
+    desk.page.locator("[data-tray] h2", has_text="uploaded").wait_for()
+    desk.pick(*((name, os.urandom(size)) for name, size in SENDING.items()))
+    total = desk.page.locator("[data-tray] [data-field=total]")
+    expect(total).to_contain_text("left")
+    desk.page.wait_for_timeout(1500)
+
+
+def lose_a_member(site: Site) -> None:
+    """Take one member away, as a dead disk would."""
+    site.members[2].rename(site.members[2].with_name("gone"))
+    until(lambda: site.status()["state"] == "degraded", what="degraded")
+
+
+def take_all(browser: Browser, site: Site) -> None:
+    """Take every picture in turn."""
+    project = furnish(site)
+    light = sit_down(browser, site)
+    light.go(f"/files/folder/{project}")
+    shoot(light, "files")
+    light.go("/array/")
+    shoot(light, "array")
+    phone = sit_down(browser, site, viewport=PHONE, has_touch=True)
+    phone.go(f"/files/folder/{project}")
+    shoot(phone, "phone")
+    lose_a_member(site)
+    light.go("/array/")
+    light.page.locator("h1", has_text="Degraded").wait_for()
+    shoot(light, "degraded")
+    dark = sit_down(browser, site, color_scheme="dark")
+    dark.go(f"/files/folder/{project}")
+    upload(dark)
+    shoot(dark, "uploads-dark")
+
+
+def main() -> None:
+    """Start a site and a browser, take the pictures, and put everything away."""
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
+        )
+        with Site(Path(folder)) as site:
+            take_all(browser, site)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
