@@ -118,14 +118,17 @@ def test_i14_only_these_views_are_public(whole):
     assert open_views == PUBLIC
 
 
+def _address(rule: str) -> str:
+    """Fill in a rule: the first of several words, else any id."""
+    return re.sub(r"<[^>]+>", "x", re.sub(r"<any\((\w+)[^>]*>", r"\1", rule))
+
+
 def test_i14_a_stranger_gets_nothing_from_any_address(whole):
     asked = 0
     for rule in whole.url_map.iter_rules():
         if rule.endpoint in PUBLIC:
             continue
-        values = dict.fromkeys(rule.arguments, "x")
-        with whole.test_request_context():
-            path = whole.url_for(rule.endpoint, **values)
+        path = _address(rule.rule)
         for method in sorted(rule.methods - {"OPTIONS"}):
             stranger = Person(whole)
             page = stranger.send(method, path)
