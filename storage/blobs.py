@@ -109,10 +109,10 @@ def receive(
     array = own.array()
     healthy_slots(array)
     log = uploads.Log(wanted, admit)
-    log.begin()
-    own.uploads.add(log.blob)
     incoming = None
     try:
+        log.begin()
+        own.uploads.add(log.blob)
         incoming = Incoming(array, log, _write(own, array, wanted, source, log))
         yield incoming
     except BaseException:
