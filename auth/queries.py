@@ -1,5 +1,7 @@
 """Questions about accounts."""
 
+from unicodedata import category
+
 from sqlalchemy import select
 
 from auth.errors import NoSuchUser
@@ -7,10 +9,17 @@ from auth.models import User
 from auth.names import fold
 from storage.db import db
 
+# Control characters and surrogates: no name has them, and PostgreSQL refuses to be
+# asked about some.
+_NEVER = ("Cc", "Cs")
+
 
 def find_user(name: str) -> User | None:
     """Return the account that this name belongs to, however it is cased."""
-    return db.session.scalar(select(User).where(User.name_key == fold(name)))
+    key = fold(name)
+    if any(category(character) in _NEVER for character in key):
+        return None
+    return db.session.scalar(select(User).where(User.name_key == key))
 
 
 def user_named(name: str) -> User:

@@ -5,9 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auth import services
-from auth.errors import BadUserName
+from auth.errors import BadUserName, NoSuchUser
 from auth.models import User
 from auth.names import LONGEST_NAME, clean_name, fold
+from auth.queries import find_user, user_named
 from storage.db import db
 from support.people import OTHER, Person
 
@@ -148,3 +149,20 @@ def test_two_people_who_want_one_name_at_once(app, person, monkeypatch):
     assert not other.signed_in()
     monkeypatch.undo()
     assert other.log_in("ada").status_code == 303
+
+
+@pytest.mark.parametrize("odd", ["\x00", "a\x00b", "a\nb", "\x7f", "x" * 9999])
+def test_an_odd_name_at_login_is_only_wrong(person, odd):
+    person.register("ada")
+    person.log_out()
+    refused = person.log_in(odd)
+    assert refused.status_code == 400
+    assert "do not match" in refused.text
+    assert person.log_in("ada").status_code == 303
+
+
+def test_a_name_that_is_no_text_is_nobody(app):
+    with app.app_context():
+        assert find_user("a\udcffb") is None
+        with pytest.raises(NoSuchUser, match=r"a\\udcffb"):
+            user_named("a\udcffb")
