@@ -74,7 +74,7 @@ class _Rules:
 
     def __init__(self, folder: str) -> None:
         self.path, self.log = f"{folder}/rules", f"{folder}/fired"
-        self.stamp, self.rules = -1, []
+        self.stamp, self.rules = (0, 0), []
 
     def apply(self, call: str, arguments: tuple[Any, ...]) -> None:
         """Raise, or wait, when a rule says so."""
@@ -83,7 +83,8 @@ class _Rules:
                 self._fire(rule, call)
 
     def _fresh(self) -> list[dict[str, Any]]:
-        stamp = os.stat(self.path).st_ino
+        found = os.stat(self.path)
+        stamp = (found.st_ino, found.st_mtime_ns)
         if stamp != self.stamp:
             self.rules, self.stamp = json.loads(Path(self.path).read_text()), stamp
         return self.rules
