@@ -12,6 +12,12 @@ import config as _config  # gunicorn takes plain names for settings
 _SETTINGS = _config.load(os.environ)
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only gunicorn's heartbeat lives there
 
+if _SETTINGS.secret_key is None:
+    raise SystemExit(
+        "There is no secret key yet. Start the site once with: python app.py (or make "
+        "run), which makes one, or set HOLDFAST_SECRET_KEY."
+    )
+
 chdir = str(Path(__file__).resolve().parent.parent)
 wsgi_app = "wsgi:app"
 bind = [_SETTINGS.bind]

@@ -217,20 +217,31 @@ def test_every_line_of_the_site_is_json(server: Server) -> None:
     assert all(line.startswith(("Holdfast is", "To make")) for line in plain), plain
 
 
-def test_gunicorn_alone_refuses_a_database_that_is_not_of_today(tmp_path: Path) -> None:
-    tmp_path.joinpath("data").mkdir()
-    environ = environment(tmp_path / "data", BIND=f"127.0.0.1:{free_port()}")
-    done = subprocess.run(
+def gunicorn(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Start gunicorn without the launcher; it has to refuse."""
+    folder.mkdir()
+    environ = environment(folder, BIND=f"127.0.0.1:{free_port()}", **settings)
+    return subprocess.run(
         [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py"],
         cwd=parsers.ROOT,
-        env={"PATH": os.environ["PATH"], **environ},
+        env={"PATH": os.environ["PATH"], **{k: v for k, v in environ.items() if v}},
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
+
+
+def test_gunicorn_alone_refuses_a_database_that_is_not_of_today(tmp_path: Path) -> None:
+    done = gunicorn(tmp_path / "data")
     assert done.returncode != 0
     assert "not up to date" in done.stderr
+
+
+def test_gunicorn_alone_refuses_to_serve_without_a_key(tmp_path: Path) -> None:
+    done = gunicorn(tmp_path / "data", SECRET_KEY="")
+    assert done.returncode != 0
+    assert "There is no secret key yet" in done.stderr
 
 
 def test_the_tests_own_server_says_why_it_did_not_start(tmp_path: Path) -> None:
