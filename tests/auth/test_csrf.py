@@ -9,6 +9,8 @@ from auth.models import User
 from storage.db import db
 from support.people import OTHER, PASSWORD, Person
 
+# What decides here are headers and the cookie; rows are the business of others.
+pytestmark = pytest.mark.sqlite
 FORM = "application/x-www-form-urlencoded"
 BODY_TYPES = [None, "text/plain", FORM, "multipart/form-data; boundary=b", "image/png"]
 
@@ -105,7 +107,6 @@ def test_s9_the_header_does_as_well(app, ada):
     assert app.done == ["x"]
 
 
-@pytest.mark.sqlite
 @pytest.mark.parametrize("kind", BODY_TYPES)
 def test_a_raw_body_arrives_whole_whatever_it_says_it_is(app, ada, kind):
     body = b"csrf_token=x&a=b" + bytes(range(256)) * 1000
@@ -115,7 +116,6 @@ def test_a_raw_body_arrives_whole_whatever_it_says_it_is(app, ada, kind):
     assert app.done == [body]
 
 
-@pytest.mark.sqlite
 @pytest.mark.parametrize("kind", BODY_TYPES)
 def test_s9_a_raw_body_takes_the_token_from_the_header_only(app, ada, kind):
     token = ada.token()
@@ -172,7 +172,6 @@ OWN = [
 ]
 
 
-@pytest.mark.sqlite
 @pytest.mark.parametrize("headers", FOREIGN)
 def test_s10_another_site_is_refused_even_with_a_token(app, ada, headers):
     token = ada.token()
@@ -186,7 +185,6 @@ def test_s10_another_site_is_refused_even_with_a_token(app, ada, headers):
     assert ada.signed_in()
 
 
-@pytest.mark.sqlite
 @pytest.mark.parametrize("headers", OWN)
 def test_s10_our_own_pages_are_let_through(app, ada, headers):
     form = {"what": "x", "csrf_token": ada.token()}
@@ -211,7 +209,6 @@ def test_s10_the_public_address_counts_as_ours(make):
     assert app.done == ["x"]
 
 
-@pytest.mark.sqlite
 @pytest.mark.parametrize("kind", ["text/plain", "application/json", "text/html"])
 def test_s10_other_bodies_are_no_forms(app, ada, kind):
     token = ada.token()

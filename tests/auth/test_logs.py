@@ -10,6 +10,8 @@ from auth import services
 from storage.logs import JsonLines
 from support.people import OTHER, PASSWORD, Person
 
+pytestmark = pytest.mark.sqlite
+
 
 class Lines(logging.Handler):
     """What would be written to standard error."""
