@@ -22,7 +22,7 @@ from raid.manifest import Description, Form
 from raid.plans import healthy_slots
 from raid.reader import read
 from raid.writer import Source, Stored, write
-from storage import debts, maps, uploads
+from storage import debts, maps, uploads, watch
 from storage.blobref import manifest_of, reference
 from storage.db import db, utcnow
 from storage.db import release as end_reading
@@ -104,7 +104,7 @@ def receive(
     raises to refuse it.
     """
     own = runtime()
-    own.start()
+    watch.start(own)
     end_reading()
     array = own.array()
     healthy_slots(array)
@@ -231,5 +231,5 @@ def open_blob(blob: Blob) -> Reading:
     if blob.state == BlobState.PURGING:
         raise BlobGone
     own = runtime()
-    own.start()
+    watch.start(own)
     return Reading(own, own.array(), blob)

@@ -1,6 +1,7 @@
 """`flask array ...` and `flask worker`."""
 
 import json
+import logging
 import signal
 
 import click
@@ -84,6 +85,7 @@ def worker(once: bool) -> None:
     working = Worker()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: working.stop())
+    logging.getLogger("holdfast.worker").info("The worker has started.")
     if once:
         working.run_once()
     else:

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 
 from raid.array import ArrayState
 from raid.superblock import StoredState
-from storage import words
+from storage import watch, words
 from storage.db import db
 from storage.models import ArrayRow, Blob, BlobState, Debt, MemberRow
 from storage.runtime import Snapshot, runtime
@@ -92,9 +92,15 @@ class ArrayStatus:
         return {key: whole[key] for key in (*keys, *more)}
 
 
+def _seen() -> Snapshot | None:
+    own = runtime()
+    watch.start(own)
+    return own.snapshot()
+
+
 def banner() -> Banner | None:
     """Return what everybody should know about the array now, or None."""
-    seen = runtime().snapshot()
+    seen = _seen()
     if seen is None:
         return Banner(ArrayState.FAILED, words.NO_ARRAY)
     if seen.state == ArrayState.CLEAN:
@@ -132,7 +138,7 @@ def _is_well(seen: Snapshot, slot: int) -> bool:
 
 def status() -> ArrayStatus | None:
     """Return the state of the array as this process saw it last; None without one."""
-    seen = runtime().snapshot()
+    seen = _seen()
     row = db.session.scalars(select(ArrayRow)).one_or_none()
     if seen is None or row is None:
         return None

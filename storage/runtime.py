@@ -1,9 +1,7 @@
 """What one process has in memory: the array, its members' health, buffers, threads.
 
-It is made when it is first used, after the fork. Two daemon threads serve the web
-process: one looks at the members, so that no page has to, the other keeps this
-process's uploads from being taken for abandoned and writes down damage that readers
-met.
+It is made when it is first used, after the fork, and asks members only when it is told
+to; `storage.watch` does that in a web process.
 """
 
 import logging
@@ -11,14 +9,13 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from uuid import UUID
 
 from flask import Flask, current_app
-from sqlalchemy.exc import SQLAlchemyError
 
 from raid.array import Array, ArrayMap, ArrayState
 from raid.assemble import Assembled, assemble
@@ -33,8 +30,7 @@ from storage.db import db
 from storage.errors import NoArray
 from storage.members.urls import parse_member_url
 
-CHECK_SECONDS = 2.0
-TOUCH_SECONDS = 10.0
+REASSEMBLE_SECONDS = 15.0
 MAP_SECONDS = 1.0
 THREADS = 32
 _KEY = "holdfast_runtime"
@@ -121,9 +117,9 @@ class Runtime:
         self._version: maps.Version | None = None
         self._known_at = 0.0
         self._damage: OrderedDict[Damage, None] = OrderedDict()
-        self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._touched_at = 0.0
+        self.stopped = threading.Event()
+        self.threads: list[threading.Thread] = []
+        self._assembled_at = 0.0
 
     @cached_property
     def pool(self) -> BufferPool:
@@ -172,6 +168,7 @@ class Runtime:
 
     def _assemble(self, found: ArrayMap) -> None:
         """Look at every place and give each slot the member that belongs there."""
+        self._assembled_at = time.monotonic()
         places = self._open_places(found)
         assembled = assemble(found, places)
         members = dict(assembled.members)
@@ -213,11 +210,12 @@ class Runtime:
         if now == (found.incarnation, found.event, found.readonly):
             maps.note_rollback()
 
-    def reassemble(self) -> None:
+    def _look_elsewhere(self, array: Array) -> None:
         """Look at all places again when a member is missing: it may be elsewhere."""
-        with self._lock:
-            if self._array is not None:
-                self._assemble(self._array.map)
+        waited = time.monotonic() - self._assembled_at
+        if array.away() and waited > REASSEMBLE_SECONDS:
+            with self._lock:
+                self._assemble(array.map)
 
     # -- looking at members -----------------------------------------------
 
@@ -233,10 +231,10 @@ class Runtime:
                 if array.health.unreachable(slot):
                     self.spaces.pop(slot, None)
                     self._places.problems[slot] = str(error)
+        self._look_elsewhere(array)
 
     def snapshot(self) -> Snapshot | None:
         """Return what is known without asking a member; None without an array."""
-        self.start()
         try:
             array = self.array() if self._array is not None else self._unseen()
         except NoArray:
@@ -281,7 +279,7 @@ class Runtime:
     # -- damage that readers met ------------------------------------------
 
     def note_damage(self, damage: Damage) -> None:
-        """Remember a bad object; a thread of ours writes the debt."""
+        """Remember a bad object; `storage.watch` or the worker writes the debt."""
         with self._lock:
             if len(self._damage) < _MOST_DAMAGE:
                 self._damage[damage] = None
@@ -292,61 +290,12 @@ class Runtime:
             found, self._damage = list(self._damage), OrderedDict()
             return found
 
-    # -- threads ----------------------------------------------------------
-
-    def start(self) -> None:
-        """Start the threads of this process, once."""
-        if self._threads or self._stop.is_set():
-            return
-        with self._lock:
-            if self._threads:
-                return
-            self._threads = [
-                self._thread("watch", CHECK_SECONDS, self.check_members),
-                self._thread("keep", 1.0, self._keep),
-            ]
-
-    def _thread(
-        self, name: str, seconds: float, step: Callable[[], None]
-    ) -> threading.Thread:
-        thread = threading.Thread(
-            target=self._loop, args=(name, seconds, step), name=name, daemon=True
-        )
-        thread.start()
-        return thread
-
-    def _loop(self, name: str, seconds: float, step: Callable[[], None]) -> None:
-        while not self._stop.is_set():
-            try:
-                with self.app.app_context():
-                    step()
-            except NoArray:
-                pass  # there may be one later
-            except SQLAlchemyError as error:
-                _LOG.warning(
-                    "The database did not answer the thread %s: %s", name, error
-                )
-            except Exception:
-                _LOG.exception("The thread %s met an error and goes on.", name)
-            self._stop.wait(seconds)
-
-    def _keep(self) -> None:
-        """Touch this process's uploads, and write down damage."""
-        # They need a runtime to work with.
-        from storage import debts, uploads
-
-        damage = self.take_damage()
-        if damage:
-            debts.note_damage(damage)
-        now = time.monotonic()
-        if self.uploads and now - self._touched_at > TOUCH_SECONDS:
-            uploads.touch(list(self.uploads))
-            self._touched_at = now
+    # -- the end ----------------------------------------------------------
 
     def close(self) -> None:
         """End the threads; transfers that still run get errors."""
-        self._stop.set()
-        for thread in self._threads:
+        self.stopped.set()
+        for thread in self.threads:
             thread.join(10)
         if "executor" in self.__dict__:
             self.executor.shutdown(wait=True)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from uuid import uuid4
 
 from flask import current_app
@@ -58,7 +59,7 @@ def _checked(level: str, urls: Sequence[str]) -> dict[str, Member]:
         places: dict[str, Member] = {url: parse_member_url(url, base) for url in urls}
     except ValueError as error:
         raise CannotCreate(f"The array can't be made: {error}") from error
-    if len({member.label for member in places.values()}) != len(urls):
+    if len({Path(place.label).resolve() for place in places.values()}) != len(urls):
         raise CannotCreate(
             "The same place is named twice, and each member needs one of its own. "
             "Name another place."
@@ -67,7 +68,7 @@ def _checked(level: str, urls: Sequence[str]) -> dict[str, Member]:
         found.sentence
         for found in map(inspect, places.values())
         if found.problem is not Problem.BLANK
-    ] or _taken(places)
+    ]
     if problems:
         raise CannotCreate(
             "The database knows no array, and only empty places can become members "
@@ -76,14 +77,6 @@ def _checked(level: str, urls: Sequence[str]) -> dict[str, Member]:
             "choose empty places."
         )
     return places
-
-
-def _taken(places: dict[str, Member]) -> list[str]:
-    return [
-        f"{member.label} holds a member of an array."
-        for member in places.values()
-        if inspect(member).superblock is not None
-    ]
 
 
 def _format_new(places: dict[str, Member]) -> None:

@@ -1,0 +1,80 @@
+"""The two threads of a process that serves.
+
+One looks at the members, so that no page has to. The other keeps this process's uploads
+from being taken for abandoned, and writes down the damage that readers met; it is one
+of its own because a look at a sick disk may take long.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from storage import debts, uploads
+from storage.errors import NoArray
+from storage.runtime import Runtime
+
+CHECK_SECONDS = 2.0
+KEEP_SECONDS = 1.0
+TOUCH_SECONDS = 10.0
+_LOG = logging.getLogger("holdfast.array")
+_starting = threading.Lock()
+
+
+def start(own: Runtime) -> None:
+    """Start the threads of this process, once; they end with the runtime."""
+    if own.threads or own.stopped.is_set():
+        return
+    with _starting:
+        if not own.threads:
+            keeper = Keeper(own)
+            own.threads = [
+                _thread(own, "watch", CHECK_SECONDS, own.check_members),
+                _thread(own, "keep", KEEP_SECONDS, keeper.step),
+            ]
+
+
+def _thread(
+    own: Runtime, name: str, seconds: float, step: Callable[[], None]
+) -> threading.Thread:
+    def loop() -> None:
+        while not own.stopped.is_set():
+            _try(own, name, step)
+            own.stopped.wait(seconds)
+
+    thread = threading.Thread(target=loop, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def _try(own: Runtime, name: str, step: Callable[[], None]) -> None:
+    try:
+        with own.app.app_context():
+            step()
+    except NoArray:
+        return  # there may be one later
+    except SQLAlchemyError as error:
+        _LOG.warning("The database did not answer the thread %s: %s", name, error)
+    except Exception:
+        # It must go on whatever it meets: without it, uploads would be given up.
+        _LOG.exception("The thread %s met an error and goes on.", name)
+
+
+class Keeper:
+    """Touch the uploads of a process now and then, and write down damage."""
+
+    def __init__(self, own: Runtime) -> None:
+        self._own = own
+        self._touched_at = 0.0
+
+    def step(self) -> None:
+        """Do what is due."""
+        damage = self._own.take_damage()
+        if damage:
+            debts.note_damage(damage)
+        now = time.monotonic()
+        if self._own.uploads and now - self._touched_at > TOUCH_SECONDS:
+            uploads.touch(list(self._own.uploads))
+            self._touched_at = now

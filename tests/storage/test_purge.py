@@ -1,0 +1,265 @@
+"""Purging: after the grace, tombstone first, and for ever."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from raid.errors import BlobDamaged, MemberFull
+from storage import blobs, purge
+from storage.db import db, release, transaction, utcnow
+from storage.errors import BlobGone
+from storage.members.local import LocalMember
+from storage.models import Blob, BlobState, Debt, DebtKind
+from support.arrays import Body
+from support.store import KIB, MIB, Store, wanted
+
+SIZES = (0, 1000, 300 * KIB, 2 * MIB)
+
+
+@pytest.fixture
+def quick(make_store: Callable[..., Store]) -> Store:
+    """A storage whose purges are due at once."""
+    return make_store(PURGE_GRACE_SECONDS="0")
+
+
+def test_a_released_blob_stays_for_the_grace(store: Store) -> None:
+    """A running download ends well; a day later the bytes go."""
+    blob = store.put(300 * KIB)
+    data = store.contents[blob.uuid]
+    store.let_go(blob.uuid)
+    store.settle()
+    assert store.get(blob.uuid) == data
+    row = store.rows(Blob)[0]
+    assert row.state == BlobState.TOMBSTONED
+    assert timedelta(hours=23) < row.due_at - utcnow() < timedelta(hours=25)
+    with transaction() as session:
+        session.get_one(Blob, blob.uuid).due_at = utcnow()
+    store.settle()
+    assert store.rows(Blob) == []
+    assert store.objects() == set()
+
+
+def test_everything_goes_and_nothing_else(quick: Store) -> None:
+    """Every form; the others stay whole."""
+    gone = [quick.put(size).uuid for size in SIZES]
+    kept = [quick.put(size).uuid for size in SIZES]
+    for uuid in gone:
+        quick.let_go(uuid)
+    quick.settle()
+    assert {blob.uuid for blob in quick.rows(Blob)} == set(kept)
+    assert quick.leftovers() == set()
+    assert quick.debts() == []
+    quick.check()
+    quick.settle()
+    assert {blob.uuid for blob in quick.rows(Blob)} == set(kept)
+
+
+def test_many_at_once_by_a_select(quick: Store) -> None:
+    """As a purge of a whole folder does it; more than one batch of them."""
+    for _ in range(70):
+        quick.put(10)
+    with transaction() as session:
+        blobs.release(session, select(Blob.uuid))
+    quick.settle()
+    assert quick.rows(Blob) == quick.debts() == []
+    assert quick.objects() == set()
+
+
+def test_deleted_stays_deleted_when_a_member_returns(quick: Store) -> None:
+    """It was away during the purge, and must not bring anything back."""
+    uuids = [quick.put(size).uuid for size in SIZES]
+    quick.lose(1)
+    for uuid in uuids:
+        quick.let_go(uuid)
+    quick.settle()
+    assert {blob.state for blob in quick.rows(Blob)} == {BlobState.PURGING}
+    owed = quick.debts()
+    assert {debt.kind for debt in owed} == {DebtKind.TOMBSTONE}
+    assert len({debt.member_uuid for debt in owed}) == 1
+    for slot in (0, 2, 3):
+        assert {name.split("/")[1] for name in quick.objects(slot)} == {"t"}
+    quick.bring_back(1)
+    assert any("/o/" in name for name in quick.objects(1))
+    quick.settle()
+    assert quick.rows(Blob) == quick.debts() == []
+    assert quick.objects() == set()
+
+
+def test_missed_writes_and_a_purge_at_once(quick: Store) -> None:
+    """What a member is owed of a purged blob is a tombstone and nothing else."""
+    quick.lose(2)
+    kept, gone = quick.put(300 * KIB), quick.put(300 * KIB)
+    quick.let_go(gone.uuid)
+    quick.settle()
+    quick.bring_back(2)
+    quick.settle()
+    assert [blob.uuid for blob in quick.rows(Blob)] == [kept.uuid]
+    assert quick.leftovers() == set()
+    assert set(quick.states()) == {"in_sync"}
+    quick.check()
+
+
+def test_no_object_goes_before_m_plus_one_tombstones(quick: Store) -> None:
+    """With three of four away nothing is erased; it waits."""
+    blob = quick.put(2 * MIB)
+    for slot in (0, 1, 2):
+        quick.lose(slot)
+    quick.let_go(blob.uuid)
+    quick.settle()
+    assert quick.paths(3, blob.uuid)
+    assert len(quick.debts()) == 4
+    for slot in (0, 1, 2):
+        quick.bring_back(slot)
+    quick.settle()
+    assert quick.rows(Blob) == []
+    assert quick.objects() == set()
+
+
+def test_a_full_member_takes_tombstones(
+    quick: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reserve is there for them."""
+    blob = quick.put(300 * KIB)
+    real, refused = LocalMember.put, []
+
+    def put(self, key, parts, **named):  # type: ignore[no-untyped-def]
+        if not named.get("essential"):
+            refused.append(key)
+            raise MemberFull(self.label, "It is full.")
+        real(self, key, parts, **named)
+
+    monkeypatch.setattr(LocalMember, "put", put)
+    with pytest.raises(Exception, match="room"):
+        quick.put(300 * KIB)
+    assert refused
+    quick.let_go(blob.uuid)
+    quick.settle()
+    assert quick.rows(Blob) == []
+    assert quick.objects() == set()
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("call", ["put", "delete", "list"])
+def test_killed_at_every_call_of_a_member(quick: Store, call: str) -> None:
+    """Whoever comes next ends the purge; a live blob is never touched."""
+    quick.put(300 * KIB)
+    for at in range(1, 40):
+        blob = quick.put(300 * KIB)
+        quick.let_go(blob.uuid)
+        with pytest.MonkeyPatch.context() as patch:
+            fired = _kill_at(patch, call, at)
+            try:
+                quick.tick()
+            except Killed:
+                assert fired
+        quick.restart()
+        quick.settle()
+        assert len(quick.rows(Blob)) == 1
+        assert quick.leftovers() == set()
+        assert quick.debts() == []
+        if not fired:
+            break
+    assert at > 4
+    quick.check()
+
+
+def _kill_at(patch: pytest.MonkeyPatch, call: str, at: int) -> list[int]:
+    real, left, fired = getattr(LocalMember, call), [at], []
+
+    def step(self, *arguments, **named):  # type: ignore[no-untyped-def]
+        left[0] -= 1
+        if left[0] == 0:
+            fired.append(at)
+            raise Killed
+        return real(self, *arguments, **named)
+
+    patch.setattr(LocalMember, call, step)
+    return fired
+
+
+@pytest.mark.parametrize("step", ["begin_due", "_tell", "_acknowledge", "_finish"])
+def test_killed_between_the_steps(quick: Store, step: str) -> None:
+    """Rows and members agree again after the next round."""
+    blob = quick.put(2 * MIB)
+    quick.let_go(blob.uuid)
+    for after in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            real = getattr(purge, step)
+            fired = []
+
+            def kill(*arguments):  # type: ignore[no-untyped-def]
+                fired.append(step)  # noqa: B023
+                if after:  # noqa: B023
+                    real(*arguments)  # noqa: B023
+                raise Killed
+
+            patch.setattr(purge, step, kill)
+            with pytest.raises(Killed):
+                quick.tick()
+            assert fired
+    quick.settle()
+    assert quick.rows(Blob) == quick.debts() == []
+    assert quick.objects() == set()
+
+
+def test_a_download_that_meets_the_purge_is_cut(quick: Store) -> None:
+    """It was let go of meanwhile: gone, and no damage is noted against anybody."""
+    blob = quick.put(2 * MIB)
+    chunks = blobs.open_blob(blob).chunks()
+    next(chunks)
+    quick.let_go(blob.uuid)
+    quick.settle()
+    with pytest.raises(BlobGone):
+        list(chunks)
+    quick.settle()
+    assert quick.debts() == []
+
+
+def test_opening_what_is_being_purged(quick: Store) -> None:
+    """It is gone for readers as soon as its purge begins."""
+    blob = quick.put(10)
+    quick.let_go(blob.uuid)
+    for slot in (0, 1, 2):
+        quick.lose(slot)
+    quick.settle()
+    row = db.session.get_one(Blob, blob.uuid, populate_existing=True)
+    release()
+    with pytest.raises(BlobGone):
+        blobs.open_blob(row)
+    assert not isinstance(BlobGone(), BlobDamaged)
+
+
+def test_releasing_twice_is_once(quick: Store) -> None:
+    """The life of a blob only moves forward."""
+    blob = quick.put(10)
+    quick.let_go(blob.uuid)
+    first = quick.rows(Blob)[0].tombstoned_at
+    quick.let_go(blob.uuid)
+    assert quick.rows(Blob)[0].tombstoned_at == first
+
+
+def test_an_undone_sealed_upload_is_a_purge(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member that has its manifest and is away is owed the tombstone."""
+    data = b"x" * 300 * KIB
+    with (
+        pytest.raises(OSError),
+        blobs.receive(wanted(data), Body(data), lambda _: None),
+    ):
+        store.lose(0)
+        raise OSError("the client went away")
+    [row] = store.rows(Blob)
+    assert row.state == BlobState.PURGING
+    assert [debt.kind for debt in store.rows(Debt)] == [DebtKind.TOMBSTONE]
+    assert store.status().blobs == 0
+    store.bring_back(0)
+    assert store.objects(0)
+    store.settle()
+    assert store.rows(Blob) == []
+    assert store.objects() == set()
