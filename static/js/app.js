@@ -10,5 +10,6 @@ import "./keyboard.js";
 import "./actions.js";
 import "./chooser.js";
 import "./drag.js";
+import "./picker.js";
 import "./drop.js";
 import "./tray.js";

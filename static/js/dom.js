@@ -36,9 +36,9 @@ export function isBusy(target) {
 export const plural = (count, single, many) =>
   `${count.toLocaleString()} ${count === 1 ? single : many}`;
 
-/** Sizes as the server writes them: 999 B, 1.4 GB, 25 MB. */
+/** Sizes as the server writes them: 999 B, 48 kB, 1.4 GB. */
 export function bytes(count) {
-  const units = ["B", "KB", "MB", "GB", "TB", "PB"];
+  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
   const digits = (value) => (value < 9.95 ? 1 : 0);
   let unit = 0;
   let value = count;

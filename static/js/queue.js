@@ -13,7 +13,8 @@ export const items = [];
 let watch = () => {};
 
 export const onChange = (tell) => (watch = tell);
-export const active = () => items.filter((item) => OPEN.has(item.state));
+export const isOpen = (item) => OPEN.has(item.state);
+export const active = () => items.filter(isOpen);
 const count = (state) => items.filter((item) => item.state === state).length;
 
 function newKey() {
@@ -114,8 +115,10 @@ export function cancel(item) {
 }
 
 /** Send again; the same key, so that a file that did arrive is not stored twice. */
-export async function retry(item) {
-  Object.assign(item, { state: "waiting", choice: undefined, replace: false });
+export async function retry(list) {
+  for (const item of list) {
+    Object.assign(item, { state: "waiting", choice: undefined, replace: false });
+  }
   watch();
   // A new session has a new token, and it comes with the page.
   await refresh().catch(() => {});

@@ -1,7 +1,9 @@
 /* Times in the reader's own zone and words; the exact time stays on hover. */
 import { all } from "./dom.js";
 
-const language = document.documentElement.lang || undefined;
+// The page's language, in the reader's variety of it: 11 Nov 2026 or Nov 11, 2026.
+const { lang } = document.documentElement;
+const language = navigator.languages.find((each) => each.startsWith(lang)) ?? lang;
 const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
 const day = new Intl.DateTimeFormat(language, { dateStyle: "medium" });
 const exact = new Intl.DateTimeFormat(language, { dateStyle: "full", timeStyle: "medium" });

@@ -1,7 +1,9 @@
 /* The tray at the lower right: what is being sent, how far, and how it ended. */
-import { all, bytes, copy, fill, one, plural, say } from "./dom.js";
+import { bytes, copy, fill, one, plural, say } from "./dom.js";
 import { pace } from "./pace.js";
-import { active, add, cancel, forget, forgetEnded, items, onChange, retry } from "./queue.js";
+import {
+  active, cancel, forget, forgetEnded, isOpen, items, onChange, retry,
+} from "./queue.js";
 
 const SHOWN = 20;
 const STAY = 6000;
@@ -27,8 +29,8 @@ function makeLine(item) {
   const line = copy("upload");
   line.addEventListener("click", (event) => {
     const act = event.target.closest("[data-upload]")?.dataset.upload;
-    if (act === "retry") retry(item);
-    else if (act === "cancel") (active().includes(item) ? cancel : forget)(item);
+    if (act === "retry") retry([item]);
+    else if (act === "cancel") (isOpen(item) ? cancel : forget)(item);
   });
   lines.set(item, line);
   return line;
@@ -36,7 +38,7 @@ function makeLine(item) {
 
 function showLine(item) {
   const line = lines.get(item) ?? makeLine(item);
-  const open = active().includes(item);
+  const open = isOpen(item);
   const button = one('[data-upload="cancel"]', line);
   const bar = one("progress", line);
   line.dataset.state = item.state;
@@ -78,6 +80,7 @@ function showHead() {
   fill(tray, { title, total: line.filter(Boolean).join(" · ") });
   const bar = one("[data-field=bar]", tray);
   bar.hidden = !open;
+  one("[data-tray-retry]", tray).hidden = open > 0 || ended("failed").length < 2;
   bar.value = total ? sent / total : 0;
   one("[data-tray-close]", tray).setAttribute(
     "aria-label", open ? "Cancel all uploads" : "Close the list of uploads");
@@ -125,25 +128,10 @@ function settle() {
   }
 }
 
-/** Open the browser's own picker and send what is chosen. */
-function pickFiles() {
-  one("[data-upload-form] input[type=file]").click();
-}
-
 if (tray) {
-  const here = one("[data-folder-id]").dataset;
   onChange(plan);
+  one("[data-tray-retry]").addEventListener("click", () => retry(ended("failed")));
   one("[data-tray-close]").addEventListener("click", close);
   one("[data-tray-fold]").addEventListener("click", () =>
     fold(!tray.classList.contains("is-folded")));
-  one("[data-pick-files]").addEventListener("click", (event) => {
-    event.preventDefault();
-    pickFiles();
-  });
-  for (const input of all("[data-upload-form] input[type=file]")) {
-    input.addEventListener("change", () => {
-      add([...input.files], { id: here.folderId, name: here.folderName });
-      input.value = "";
-    });
-  }
 }

@@ -108,16 +108,16 @@ def take_all(browser: Browser, site: Site) -> None:
     project = furnish(site)
     light = sit_down(browser, site)
     light.go(f"/files/folder/{project}")
-    shoot(light, "files")
+    shoot(light, "folder-light")
     light.go("/array/")
-    shoot(light, "array")
+    shoot(light, "array-light")
     phone = sit_down(browser, site, viewport=PHONE, has_touch=True)
     phone.go(f"/files/folder/{project}")
-    shoot(phone, "phone")
+    shoot(phone, "phone-light")
     lose_a_member(site)
     light.go("/array/")
     light.page.locator("h1", has_text="Degraded").wait_for()
-    shoot(light, "degraded")
+    shoot(light, "array-degraded-light")
     dark = sit_down(browser, site, color_scheme="dark")
     dark.go(f"/files/folder/{project}")
     upload(dark)
@@ -126,7 +126,10 @@ def take_all(browser: Browser, site: Site) -> None:
 
 def main() -> None:
     """Start a site and a browser, take the pictures, and put everything away."""
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with (
+        tempfile.TemporaryDirectory(prefix="holdfast-") as folder,
+        sync_playwright() as playwright,
+    ):
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox"]
         )

@@ -92,7 +92,7 @@ def test_times_are_relative_with_the_exact_time_on_hover(
     time = desk.row("now.txt").locator("td.changed time")
     expect(time).to_have_text("just now")
     exact = desk.page.evaluate(
-        """(stamp) => new Intl.DateTimeFormat("en",
+        """(stamp) => new Intl.DateTimeFormat("en-GB",
           { dateStyle: "full", timeStyle: "medium" }).format(new Date(stamp))""",
         time.get_attribute("datetime"),
     )

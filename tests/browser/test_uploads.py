@@ -156,6 +156,32 @@ def test_a_broken_connection_says_so(desk: Desk) -> None:
     desk.errors.clear()
 
 
+def test_all_that_failed_is_tried_again_at_once(desk: Desk) -> None:
+    page = desk.page
+    page.route(re.compile(r"/cut\d\.txt"), lambda route: route.abort())
+    desk.pick(("cut1.txt", b"1"), ("good.txt", b"2"), ("cut2.txt", b"3"))
+    title = page.locator("[data-tray] h2")
+    expect(title).to_have_text("1 file uploaded, 2 failed")
+    assert "cut1.txt" in page.locator(".upload").first.inner_text()
+    page.unroute_all()
+    page.get_by_role("button", name="Try all again").click()
+    expect(title).to_have_text("3 files uploaded")
+    assert len(desk.names()) == 3
+    desk.errors.clear()
+
+
+def test_a_refresh_does_not_close_a_menu(desk: Desk) -> None:
+    desk.put(("a.txt", b"a"))
+    slow_down(desk, 100_000)
+    desk.pick(("b.txt", os.urandom(60_000)))
+    desk.row("a.txt").locator("summary").click()
+    expect(line(desk, "b.txt")).to_have_attribute("data-state", "done")
+    menu = desk.row("a.txt").locator("details")
+    assert menu.get_attribute("open") is not None
+    desk.page.keyboard.press("Escape")
+    desk.row("b.txt").wait_for()
+
+
 def test_the_listing_refreshes_without_losing_the_place(desk: Desk) -> None:
     page = desk.page
     desk.put(("a.txt", b"a"), ("b.txt", b"b"))
