@@ -12,7 +12,7 @@ from raid.array import ArrayMap, SlotEntry
 from raid.errors import DamagedObject, MemberError, MemberMissing, UnknownVersion
 from raid.keys import parse_superblock_key, superblock_key
 from raid.member import Member
-from raid.superblock import Superblock
+from raid.superblock import MAX_LENGTH, Superblock
 
 
 class Problem(StrEnum):
@@ -40,7 +40,9 @@ class Assembled:
     """The members by slot, each admitted to its identity, and what is odd.
 
     A slot in ``problems`` has a sentence. It still has a member when there is a place
-    for it, which refuses everything until the right disk is there.
+    for it, which refuses everything until the right disk is there. Slots are in
+    ``behind`` or ``ahead`` when their superblock is older or newer than the map, and
+    in ``newer`` when a newer release wrote it: then the array is to be read-only.
     """
 
     members: dict[int, Member] = field(default_factory=dict)
@@ -48,6 +50,7 @@ class Assembled:
     notes: list[str] = field(default_factory=list)
     behind: set[int] = field(default_factory=set)
     ahead: set[int] = field(default_factory=set)
+    newer: set[int] = field(default_factory=set)
 
 
 def inspect(member: Member) -> Found:
@@ -75,7 +78,7 @@ def _without_superblock(member: Member, used: bool) -> Found:
 def _newest(member: Member, keys: Iterable[str]) -> Found:
     for key in sorted(keys, key=lambda k: parse_superblock_key(k) or (), reverse=True):
         try:
-            return Found(Superblock.unpack(member.read(key)))
+            return Found(Superblock.unpack(member.read(key, 0, MAX_LENGTH + 1)))
         except UnknownVersion as error:
             return Found(None, Problem.NEWER, f"{member.label}: {error}")
         except DamagedObject:
@@ -178,6 +181,12 @@ def _compare(
     """Note a member whose superblock is older or newer than the database."""
     if block is None or block.member != entry.member:
         return
+    if block.newer:
+        result.newer.add(entry.slot)
+        result.notes.append(
+            f"A newer release wrote to the member of slot {entry.slot}, so the array "
+            "is read-only for this one; install the newer release."
+        )
     known = (array_map.incarnation, array_map.event)
     if block.order < known:
         result.behind.add(entry.slot)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
+from typing import Self
 
 from raid.array import Array
 from raid.errors import MemberError
@@ -13,17 +14,22 @@ Put = tuple[str, Sequence[Buffer]]
 class Batch:
     """Puts on their way; the buffers must stay as they are until it has ended."""
 
-    def __init__(self, array: Array, puts: Mapping[int, Put]) -> None:
-        """Start a put on each slot, over the array's executor."""
+    def __init__(self) -> None:
+        """Begin with nothing on its way."""
         self._futures: dict[int, Future[MemberError | None]] = {}
+
+    @classmethod
+    def start(cls, array: Array, puts: Mapping[int, Put]) -> Self:
+        """Start a put on each slot, over the array's executor."""
+        batch = cls()
         try:
             for slot, (key, parts) in puts.items():
-                self._futures[slot] = array.executor.submit(
-                    _put, array, slot, key, parts
-                )
+                future = array.executor.submit(_put, array, slot, key, parts)
+                batch._futures[slot] = future
         except BaseException:
-            self.drain()
+            batch.drain()
             raise
+        return batch
 
     def finish(self) -> tuple[set[int], dict[int, MemberError]]:
         """Wait for all, then return the slots that hold theirs, and the failures."""

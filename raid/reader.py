@@ -18,6 +18,7 @@ from raid.errors import (
     MemberError,
     ObjectMissing,
     RaidError,
+    UnknownVersion,
 )
 from raid.format import HEADER_LENGTH, ShardHeader
 from raid.geometry import UNIT, Code, Piece, Shape
@@ -160,6 +161,7 @@ class _Search:
         self._ref = ref
         self._on_damage = on_damage
         self._away: list[int] = []
+        self._newer: UnknownVersion | None = None
 
     def slots(self) -> list[int]:
         """Return all slots, started at one that the blob's uuid chooses."""
@@ -180,6 +182,8 @@ class _Search:
             self._away.append(slot)
         except DamagedObject as error:
             self._note(slot, key, str(error))
+        except UnknownVersion as error:
+            self._newer = error
         return None
 
     def _bytes(self, member: Member, slot: int, key: str) -> bytes:
@@ -206,6 +210,8 @@ class _Search:
 
     def failure(self) -> RaidError:
         """Return the honest error; absence means nothing unless all members agree."""
+        if self._newer is not None:
+            return self._newer
         if self._away:
             away = [self._array.label(slot) for slot in sorted(self._away)]
             return BlobUnreachable(

@@ -16,6 +16,7 @@ from raid.errors import (
     MemberError,
     ObjectMissing,
     RaidError,
+    UnknownVersion,
 )
 from raid.format import HEADER_LENGTH, SegmentTable, payload_offset, table_length
 from raid.geometry import UNIT, Code, Piece, last_unit, pieces, row_count
@@ -72,6 +73,7 @@ class SegmentReader:
         self._row = _Row(-1)
         self.damage: list[Damage] = []
         self._told = 0
+        self._newer: UnknownVersion | None = None
 
     @property
     def k(self) -> int:
@@ -228,6 +230,8 @@ class SegmentReader:
                     return read_table(head, self._place, self._line, role)
                 except DamagedObject as error:
                     self._blame(role, str(error))
+                except UnknownVersion as error:
+                    self._newer = error
             if self._ask_resting or not self._away:
                 raise self._failure()
             self._ask_resting = True
@@ -254,6 +258,8 @@ class SegmentReader:
 
     def _failure(self) -> RaidError:
         """Return the honest error: away is not damaged, damaged is not away."""
+        if self._newer is not None:
+            return self._newer
         if self._away:
             away = [self._array.label(self._line.slots[r]) for r in sorted(self._away)]
             return BlobUnreachable(

@@ -11,153 +11,36 @@ upload that failed: the caller knows about uploads that were killed, too, and ca
 """
 
 import hashlib
-import mmap
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 from uuid import UUID
 
 from raid.array import Array
 from raid.batches import Batch
 from raid.buffers import BufferPool
 from raid.errors import MemberError, WriteRefused
-from raid.geometry import UNIT, Code, Shape, narrow, payload_length
+from raid.geometry import UNIT, Code, narrow
+from raid.halves import Half, lend_halves
 from raid.keys import blob_prefix, manifest_key
 from raid.manifest import INLINE_LIMIT, Description, Form, Manifest, SegmentRow
 from raid.plans import Plan, healthy_slots, plan_segment
 from raid.shards import Encoded, Place, encode, key_of
+from raid.stored import Source, Stored, UploadLog
 
-HALF = 9 * 1024 * 1024
-"""The most data of one segment: two of them, with parity, are one upload's memory."""
-
-_LEAST_HALF = 128 * 1024
-_PADDING = 4096
-"""Room for the zeros after the data, in any shape."""
-
-
-class Source(Protocol):
-    """The body of an upload."""
-
-    def readinto(self, view: memoryview) -> int:
-        """Fill some of a view; 0 is a clean end, a cut body raises."""
-
-
-class UploadLog(Protocol):
-    """What the database is told on the way; every call may raise to stop."""
-
-    def segment(
-        self,
-        number: int,
-        offset: int,
-        row: SegmentRow,
-        members: tuple[UUID | None, ...],
-    ) -> None:
-        """Record a segment that is durable on these members; None is owed."""
-
-    def sealing(self, size: int, sha256: bytes | None) -> None:
-        """Check length, digest and quota before the blob can come into being."""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A blob that is durable, and who holds what of it.
-
-    ``holders`` has, per segment, the member that holds each role, None when it is
-    owed. ``manifest_on`` are the slots that hold the manifest, alone or combined;
-    every other slot is owed the manifest, unless it is owed a combined role, which
-    brings it along.
-    """
-
-    manifest: Manifest
-    holders: list[tuple[UUID | None, ...]]
-    manifest_on: set[int]
-    at_risk: bool
-
-    @property
-    def blob(self) -> UUID:
-        """Return the uuid of the blob."""
-        return self.manifest.blob
-
-    @property
-    def attempt(self) -> int:
-        """Return the attempt that the manifest has."""
-        return self.manifest.attempt
-
-    @property
-    def size(self) -> int:
-        """Return the number of bytes of the blob."""
-        return self.manifest.size
-
-    @property
-    def form(self) -> Form:
-        """Return where the bytes are."""
-        return self.manifest.form
-
-    @property
-    def manifest_digest(self) -> bytes:
-        """Return the digest that the database keeps."""
-        return self.manifest.digest
-
-    @property
-    def manifest_length(self) -> int:
-        """Return the length of the packed manifest."""
-        return self.manifest.length
-
-    @property
-    def root(self) -> bytes:
-        """Return the content root."""
-        return self.manifest.root
-
-    @property
-    def sha256(self) -> bytes | None:
-        """Return the SHA-256 of the blob when it is known."""
-        return self.manifest.sha256
-
-    @property
-    def rows(self) -> list[SegmentRow]:
-        """Return the rows of the segments."""
-        return list(self.manifest.segments)
-
-
-@dataclass
-class _Half:
-    """Room for the data and the parity of one segment."""
-
-    data: memoryview
-    parity: memoryview
-    length: int = 0
-
-    def parity_for(self, shape: Shape) -> memoryview:
-        """Return room for the parity of the data in a shape.
-
-        A narrow segment has longer shards. It is met when a member fails in the
-        middle, so its room is made then instead of being kept for every upload.
-        """
-        needed = 0
-        if shape.code is Code.XOR:
-            needed = payload_length(self.length, shape.k)
-        if needed <= len(self.parity):
-            return self.parity
-        return memoryview(mmap.mmap(-1, needed))
+__all__ = ["Source", "Stored", "UploadLog", "erase", "erase_on", "write"]
 
 
 @dataclass
 class _Segment:
     """A segment on its way to the members; encoded anew when one of them fails."""
 
-    half: _Half
+    half: Half
     number: int
     combined: bool
     plan: Plan
     encoded: Encoded
     avoid: set[int] = field(default_factory=set)
-    batch: Batch | None = None
-
-    def drain(self) -> None:
-        """Wait until nothing reads the half any more."""
-        if self.batch is not None:
-            self.batch.drain()
+    batch: Batch = field(default_factory=Batch)
 
 
 @dataclass
@@ -178,7 +61,7 @@ class _Upload:
     rows: list[SegmentRow] = field(default_factory=list)
     holders: list[tuple[UUID | None, ...]] = field(default_factory=list)
 
-    def run(self, first: _Half, second: _Half, capacity: int) -> Stored:
+    def run(self, first: Half, second: Half, capacity: int) -> Stored:
         """Receive and store the whole body; only its end tells which form it has."""
         self.attempt = self.next_attempt()
         self.fill(first, capacity)
@@ -191,7 +74,7 @@ class _Upload:
         self.log.sealing(sum(row.length for row in self.rows), self.sha256)
         return self.publish(self.manifest(self.rows))
 
-    def fill(self, half: _Half, most: int) -> None:
+    def fill(self, half: Half, most: int) -> None:
         """Fill a half up to ``most`` bytes or the end of the body."""
         start = at = half.length
         while at < most and not self.ended:
@@ -202,7 +85,7 @@ class _Upload:
         if self.hasher is not None:
             self.hasher.update(half.data[start:at])
 
-    def store_small(self, half: _Half) -> Stored:
+    def store_small(self, half: Half) -> Stored:
         """Store a body of at most one segment: one durable write per member."""
         content = half.data[: half.length]
         self.sha256 = (self.hasher or hashlib.sha256(content)).digest()
@@ -214,7 +97,7 @@ class _Upload:
         self.settle(segment)
         return self.publish(self.manifest(self.rows, combined=True))
 
-    def store_segments(self, full: _Half, filling: _Half, capacity: int) -> None:
+    def store_segments(self, full: Half, filling: Half, capacity: int) -> None:
         """Store a longer body: one half is on its way while the other is filled."""
         flying: _Segment | None = None
         number = 0
@@ -231,14 +114,14 @@ class _Upload:
                 self.settle(flying)
         finally:
             if flying is not None:
-                flying.drain()
+                flying.batch.drain()
 
-    def prepare(self, half: _Half, number: int, *, combined: bool = False) -> _Segment:
+    def prepare(self, half: Half, number: int, *, combined: bool = False) -> _Segment:
         """Encode a half over the members that are healthy now."""
         plan = plan_segment(self.array, self.blob, number)
         return _Segment(half, number, combined, plan, self.encode(half, number, plan))
 
-    def encode(self, half: _Half, number: int, plan: Plan) -> Encoded:
+    def encode(self, half: Half, number: int, plan: Plan) -> Encoded:
         """Compute the parity and the tags of a half under the present attempt."""
         place = Place(self.array.map.array, self.blob, number, self.attempt)
         parity = half.parity_for(plan.shape)
@@ -258,7 +141,7 @@ class _Upload:
             for role, slot in enumerate(row.slots)
             if slot in segment.plan.present
         }
-        segment.batch = Batch(self.array, puts)
+        segment.batch = Batch.start(self.array, puts)
         return segment
 
     def settle(self, segment: _Segment) -> None:
@@ -278,7 +161,6 @@ class _Upload:
     def until_durable(self, segment: _Segment) -> set[int]:
         """Encode a segment anew over fewer members until all of them hold it."""
         while True:
-            assert segment.batch is not None
             done, failed = segment.batch.finish()
             if not failed:
                 return done
@@ -327,7 +209,7 @@ class _Upload:
         on = {s for s, who in zip(roles, holders, strict=True) if who is not None}
         others = [s for s in self.array.writable() if s not in roles]
         put = (manifest_key(self.blob, manifest.attempt), [manifest.pack()])
-        done, _ = Batch(self.array, dict.fromkeys(others, put)).finish()
+        done, _ = Batch.start(self.array, dict.fromkeys(others, put)).finish()
         on |= done
         self.require_manifests(on)
         return Stored(manifest, self.holders, on, self.at_risk)
@@ -382,46 +264,8 @@ def write(
     shape = narrow(array.map.shape, len(healthy_slots(array)))
     hasher = hashlib.sha256() if want_sha256 else None
     upload = _Upload(array, blob, attempt, description, source, log, hasher)
-    with _halves(pool, shape, size) as (first, second, capacity):
+    with lend_halves(pool, shape, size) as (first, second, capacity):
         return upload.run(first, second, capacity)
-
-
-@contextmanager
-def _halves(
-    pool: BufferPool, shape: Shape, size: int | None
-) -> Iterator[tuple[_Half, _Half, int]]:
-    """Lend both halves out of one buffer, so that nobody waits holding another."""
-    capacity = capacity_for(shape, size)
-    parity = _whole_pages(capacity // shape.k) if shape.code is Code.XOR else 0
-    each = capacity + _PADDING + parity
-    with pool.take(2 * each) as area:
-        first, second = (
-            _Half(
-                area[at : at + capacity + _PADDING],
-                area[at + capacity + _PADDING : at + each],
-            )
-            for at in (0, each)
-        )
-        yield first, second, capacity
-
-
-def _whole_pages(length: int) -> int:
-    """Return room for a length and its padding that keeps what follows aligned."""
-    return (length // _PADDING + 2) * _PADDING
-
-
-def capacity_for(shape: Shape, size: int | None) -> int:
-    """Return how much data of a segment is received at once: whole rows, at most.
-
-    >>> from raid.geometry import Level, shape_of
-    >>> capacity_for(shape_of(Level.RAID5, 4), None) / (3 * UNIT)
-    12.0
-    """
-    row = shape.k * UNIT
-    most = max(row, HALF // row * row)
-    if size is None or size >= most:
-        return most
-    return min(most, -(-(size + 1) // _LEAST_HALF) * _LEAST_HALF)
 
 
 def erase(array: Array, blob: UUID) -> list[int]:

@@ -23,7 +23,7 @@ from raid.errors import (
 )
 from raid.keys import parse_superblock_key
 from raid.member import RESERVE, Buffer, ObjectInfo, Space
-from raid.superblock import Superblock
+from raid.superblock import MAX_LENGTH, Superblock
 from storage.members.calls import SystemCalls
 from storage.members.disk import Disk, translate
 from storage.members.temporary import sweep, temporary_name
@@ -108,7 +108,7 @@ class LocalMember:
             path = self._at(key)
             try:
                 seal = self._seal_of(path)
-                block = Superblock.unpack(self._disk.read(path))
+                block = Superblock.unpack(self._disk.read(path, 0, MAX_LENGTH + 1))
             except (DamagedObject, FileNotFoundError):
                 continue  # an older one may still be whole
             except UnknownVersion as error:

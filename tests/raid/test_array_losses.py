@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raid import writer
+from raid import halves
 from raid.array import Array
 from raid.errors import BlobUnreachable
 from raid.geometry import UNIT, Level, Shape, shape_of
+from raid.halves import capacity_for
 from raid.manifest import INLINE_LIMIT, Form
 from raid.memory import MemoryMember
-from raid.writer import Stored, capacity_for
+from raid.writer import Stored
 from support.arrays import LAYOUTS, Clock, Log, get_blob, memory_array, put_blob
 from support.bodies import body
 from support.faulty import FaultyMember
-
 
 SMALL = 1024 * 1024
 """The most data of a segment in these tests, so that a few of them stay small."""
@@ -24,7 +24,7 @@ SMALL = 1024 * 1024
 
 @pytest.fixture(autouse=True)
 def _small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "HALF", SMALL)
+    monkeypatch.setattr(halves, "HALF", SMALL)
 
 
 def _capacity(shape: Shape) -> int:
