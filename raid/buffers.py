@@ -20,7 +20,7 @@ class BufferPool:
         """Start empty; memory is mapped when it is first asked for."""
         self.limit = limit_bytes
         self._free: dict[int, list[mmap.mmap]] = {}
-        self._mapped = 0
+        self.mapped = 0
         self._used = 0
         self._changed = threading.Condition()
 
@@ -64,15 +64,18 @@ class BufferPool:
             return kept.pop()
         self._close_idle(span)
         area = mmap.mmap(-1, span, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self._mapped += span
+        self.mapped += span
         return area
 
     def _close_idle(self, span: int) -> None:
-        """Unmap idle buffers of other sizes until ``span`` fits the limit."""
+        """Drop idle buffers of other sizes until ``span`` fits the limit.
+
+        The last view that an error still holds unmaps its buffer, not we.
+        """
         for size, kept in self._free.items():
-            while kept and self._mapped + span > self.limit:
-                kept.pop().close()
-                self._mapped -= size
+            while kept and self.mapped + span > self.limit:
+                kept.pop()
+                self.mapped -= size
 
     def _give_back(self, span: int, area: mmap.mmap) -> None:
         """Return the pages to the system and keep the mapping.

@@ -1,0 +1,102 @@
+"""A member that fails is rested, twice as long each time, and asked once more."""
+
+import pytest
+
+from raid.errors import (
+    MemberDenied,
+    MemberError,
+    MemberFailing,
+    MemberFull,
+    MemberMissing,
+    MemberReadOnly,
+    MemberSlow,
+    ObjectExists,
+    ObjectMissing,
+)
+from raid.health import LONGEST_REST, REST, Health
+from support.arrays import Clock
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def health(clock: Clock) -> Health:
+    return Health(clock)
+
+
+@pytest.mark.parametrize(
+    ("kind", "word", "reads", "writes"),
+    [
+        (MemberMissing, "missing", False, False),
+        (MemberFailing, "missing", False, False),
+        (MemberSlow, "slow", False, False),
+        (MemberDenied, "access-denied", False, False),
+        (MemberFull, "full", True, False),
+        (MemberReadOnly, "read-only", True, False),
+    ],
+)
+def test_each_trouble_has_its_word_and_its_rest(
+    health: Health, kind: type[MemberError], word: str, reads: bool, writes: bool
+) -> None:
+    assert health.observed(1) is None
+    health.note(1, kind("m1", "It happened."))
+    assert health.observed(1) == word
+    assert (health.usable(1), health.usable(1, write=True)) == (reads, writes)
+    assert health.unreachable(1) is not reads
+    assert health.usable(0, write=True)
+
+
+def test_what_an_object_lacks_says_nothing_about_its_member(health: Health) -> None:
+    health.note(1, ObjectMissing("m1", "o/x"))
+    health.note(1, ObjectExists("m1", "o/x"))
+    assert health.observed(1) is None
+    assert health.usable(1, write=True)
+
+
+def test_rests_double_up_to_a_limit(health: Health, clock: Clock) -> None:
+    expected = REST
+    for _ in range(8):
+        health.note(1, MemberMissing("m1", "Gone."))
+        health.note(1, MemberMissing("m1", "Gone, says another thread."))
+        clock.now += expected - 0.01
+        assert not health.usable(1)
+        clock.now += 0.02
+        assert health.usable(1)
+        assert health.observed(1) == "missing"
+        expected = min(expected * 2, LONGEST_REST)
+
+
+def test_a_success_ends_it_at_once(health: Health) -> None:
+    health.note(1, MemberMissing("m1", "Gone."))
+    health.ok(1)
+    assert health.observed(1) is None
+    assert health.usable(1)
+
+
+def test_a_read_says_nothing_about_room(health: Health) -> None:
+    health.note(1, MemberFull("m1", "Full."))
+    health.ok(1)
+    assert health.observed(1) == "full"
+    health.ok(1, write=True)
+    assert health.observed(1) is None
+
+
+def test_a_whole_check_clears_full_and_read_only(health: Health) -> None:
+    health.note(1, MemberReadOnly("m1", "Read-only."))
+    health.checked(1)
+    assert health.usable(1, write=True)
+
+
+def test_a_failing_disk_is_not_trusted_for_a_good_read(
+    health: Health, clock: Clock
+) -> None:
+    health.note(1, MemberFailing("m1", "EIO."))
+    health.checked(1)
+    assert not health.usable(1)
+    clock.now += REST
+    health.checked(1)
+    assert health.usable(1)
+    assert health.observed(1) is None
