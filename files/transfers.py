@@ -233,7 +233,7 @@ def _without_bytes(status: int, headers: dict[str, str], size: int) -> Response:
         kept = {"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes"}
         response = Response("", 416, {**disposition.SECURITY, **kept})
     else:
-        response = Response(b"", status, headers)
+        response = Response((), status, headers)
         for name in ("Content-Type", "Content-Disposition", "Repr-Digest"):
             response.headers.pop(name, None)
     return response
@@ -247,7 +247,7 @@ def _with_bytes(
     headers["Content-Length"] = str(span.length)
     status = 206 if part else 200
     if request.method == "HEAD" or not span.length:
-        return Response(b"", status, headers)
+        return Response((), status, headers)
     chunks = blobs.open_blob(blob).chunks(span.start, span.stop)
     # The first bytes are verified before any header leaves: what can't be read is
     # an honest 5xx, not a 200 that breaks off.

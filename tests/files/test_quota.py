@@ -112,8 +112,7 @@ def test_u7_a_declared_length_is_refused_before_a_byte_is_read(
     answer = roomy.send(
         "PUT",
         f"/files/folder/{roomy.root}/d",
-        input_stream=Untouched(),
-        content_length=size,
+        environ_overrides={"CONTENT_LENGTH": str(size), "wsgi.input": Untouched()},
     )
     assert (answer.status_code, code(answer)) == (413, expected)
 
@@ -122,8 +121,10 @@ def test_u7_a_form_is_refused_by_its_length(roomy: Drive) -> None:
     answer = roomy.send(
         "POST",
         f"/files/folder/{roomy.root}/upload",
-        input_stream=Untouched(),
-        content_length=5 * MB,
+        environ_overrides={
+            "CONTENT_LENGTH": str(5 * MB),
+            "wsgi.input": Untouched(),
+        },
         content_type="multipart/form-data; boundary=x",
         headers={"Accept": "application/json"},
     )
