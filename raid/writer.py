@@ -41,6 +41,7 @@ class _Segment:
     encoded: Encoded
     avoid: set[int] = field(default_factory=set)
     batch: Batch = field(default_factory=Batch)
+    manifest: Manifest | None = None
 
 
 @dataclass
@@ -55,6 +56,7 @@ class _Upload:
     log: UploadLog
     hasher: "hashlib._Hash | None"
     attempt: int = 0
+    offset: int = 0
     ended: bool = False
     at_risk: bool = False
     sha256: bytes | None = None
@@ -71,7 +73,7 @@ class _Upload:
             return self.store_small(first)
         self.store_segments(first, second, capacity)
         self.sha256 = self.hasher.digest() if self.hasher else None
-        self.log.sealing(sum(row.length for row in self.rows), self.sha256)
+        self.log.sealing(self.offset, self.sha256)
         return self.publish(self.manifest(self.rows))
 
     def fill(self, half: Half, most: int) -> None:
@@ -95,7 +97,7 @@ class _Upload:
             return self.publish(self.manifest([], inline=bytes(content)))
         segment = self.launch(self.prepare(half, 0, combined=True))
         self.settle(segment)
-        return self.publish(self.manifest(self.rows, combined=True))
+        return self.publish(segment.manifest or self.manifest(self.rows, combined=True))
 
     def store_segments(self, full: Half, filling: Half, capacity: int) -> None:
         """Store a longer body: one half is on its way while the other is filled."""
@@ -130,13 +132,14 @@ class _Upload:
     def launch(self, segment: _Segment) -> _Segment:
         """Start the puts of a segment on the members that can take it."""
         row = segment.encoded.row
-        manifest = b""
+        inside = b""
         if segment.combined:
-            manifest = self.manifest([row], combined=True).pack()
+            segment.manifest = self.manifest([row], combined=True)
+            inside = segment.manifest.pack()
         puts = {
             slot: (
                 key_of(self.blob, segment.number, row, role, segment.combined),
-                segment.encoded.parts(role, manifest),
+                segment.encoded.parts(role, inside),
             )
             for role, slot in enumerate(row.slots)
             if slot in segment.plan.present
@@ -151,7 +154,7 @@ class _Upload:
         holders = tuple(
             self.array.uuid_of(slot) if slot in done else None for slot in row.slots
         )
-        offset = sum(row.length for row in self.rows)
+        offset, self.offset = self.offset, self.offset + row.length
         self.rows.append(row)
         self.holders.append(holders)
         self.at_risk |= None in holders
