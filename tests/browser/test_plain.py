@@ -37,6 +37,7 @@ def make_folder(desk: Desk, name: str) -> None:
     desk.page.locator("summary", has_text="New folder").click()
     desk.page.fill("#folder-name", name)
     desk.page.get_by_role("button", name="Create folder").click()
+    expect(desk.told()).to_contain_text(name)
 
 
 def test_upload_fetch_rename(plain: Desk, tmp_path: Path) -> None:
@@ -47,6 +48,7 @@ def test_upload_fetch_rename(plain: Desk, tmp_path: Path) -> None:
     plain.act("two.bin", "Rename")
     plain.page.fill("#name", "three.bin")
     plain.page.get_by_role("button", name="Rename").click()
+    expect(plain.told()).to_contain_text("three.bin")
     plain.go("/files/")
     assert "three.bin" in plain.names()
 
@@ -62,14 +64,16 @@ def test_folder_selection_move_delete_undo(plain: Desk, tmp_path: Path) -> None:
     page.locator(".selection-bar").get_by_role("button", name="Move").click()
     page.locator(".folder-list a", has_text="Box").click()
     page.get_by_role("button", name="Move here").click()
+    expect(plain.told()).to_contain_text("moved")
     plain.go("/files/")
     assert plain.names() == ["Box", "c.txt"]
     plain.act("c.txt", "Delete")
     expect(page.locator(".notice")).to_contain_text("c.txt")
     page.get_by_role("button", name="Undo").click()
+    expect(plain.told()).to_contain_text("is back")
     plain.go("/files/")
     assert plain.names() == ["Box", "c.txt"]
-    plain.row("Box").locator("[data-open]").click()
+    plain.enter("Box")
     assert plain.names() == ["a.txt", "b.txt"]
 
 
@@ -79,9 +83,11 @@ def test_trash_restore_purge(plain: Desk, tmp_path: Path) -> None:
     plain.row("keep.txt").locator("input").check()
     plain.row("lose.txt").locator("input").check()
     page.locator(".selection-bar").get_by_role("button", name="Delete").click()
+    expect(plain.told()).to_contain_text("2 entries")
     page.get_by_role("link", name="Trash").click()
     plain.row("keep.txt").locator("input").check()
     page.locator(".selection-bar").get_by_role("button", name="Restore").click()
+    expect(plain.told()).to_contain_text("is back")
     plain.go("/files/trash")
     assert plain.names() == ["lose.txt"]
     plain.act("lose.txt", "Delete for good")

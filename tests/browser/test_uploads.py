@@ -53,7 +53,7 @@ def test_drop_onto_a_folder(desk: Desk) -> None:
     page.evaluate(DROP, ["tr[data-name=Box]", "note.txt", "dropped", True])
     page.locator("[data-tray] h2", has_text="1 file uploaded").wait_for()
     assert desk.names() == ["Box"]
-    desk.row("Box").locator("[data-open]").click()
+    desk.enter("Box")
     assert desk.names() == ["note.txt"]
 
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from playwright.sync_api import ConsoleMessage, Locator, Page
+from playwright.sync_api import ConsoleMessage, Locator, Page, expect
 
 PASSWORD = "kelp holds on to seven stones"
 WIDE = {"width": 1200, "height": 800}
@@ -82,6 +82,16 @@ class Desk:
         self.page.fill("#folder-name", name)
         self.page.keyboard.press("Enter")
         self.row(name).wait_for()
+
+    def enter(self, name: str) -> None:
+        """Open a folder, and wait for it."""
+        self.row(name).locator("[data-open]").click()
+        expect(self.page.get_by_role("heading", level=1)).to_have_text(name)
+
+    def told(self) -> Locator:
+        """The notice that a form leaves on the next page."""
+        self.page.locator(".notice").first.wait_for()
+        return self.page.locator(".notice")
 
     def act(self, name: str, label: str) -> None:
         """Choose an action from a row's menu."""

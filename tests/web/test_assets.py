@@ -114,6 +114,12 @@ def test_an_icon_with_a_label_is_an_image() -> None:
     assert 'role="img" aria-label="a&#34;&lt;b&gt;"' in drawn
 
 
+def test_a_symbol_is_defined_once_and_used_often() -> None:
+    drawn = assets.symbol("folder")
+    assert drawn.startswith('<symbol id="i-folder" viewBox="0 0 16 16"><path')
+    assert drawn.endswith("</symbol>")
+
+
 def test_an_unknown_icon_is_a_mistake_of_ours() -> None:
     with pytest.raises(LookupError, match="no icon"):
         assets.icon("foldr")
