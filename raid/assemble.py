@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from raid.array import ArrayMap, SlotEntry
 from raid.errors import DamagedObject, MemberError, MemberMissing, UnknownVersion
-from raid.keys import parse_superblock_key, superblock_key
+from raid.keys import SUPERBLOCKS, parse_superblock_key, superblock_key
 from raid.member import Member
 from raid.superblock import MAX_LENGTH, Superblock
 
@@ -56,10 +56,12 @@ class Assembled:
 def inspect(member: Member) -> Found:
     """Look at a place without changing it: the newest superblock that is whole."""
     try:
-        infos = list(member.list(""))
+        # Never a list of everything: a member holds millions of objects.
+        infos = member.list(SUPERBLOCKS)
         keys = [info.key for info in infos if parse_superblock_key(info.key)]
         if not keys:
-            return _without_superblock(member, bool(infos))
+            used = next(iter(member.list("")), None) is not None
+            return _without_superblock(member, used)
         return _newest(member, keys)
     except MemberError as error:
         return Found(None, Problem.AWAY, str(error), error)

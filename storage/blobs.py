@@ -45,6 +45,7 @@ class Incoming:
         self.sha256: bytes | None = stored.sha256
         self.at_risk: bool = stored.at_risk
         self.committed = False
+        self.map_changed = False
         self._log = log
         self._stored = stored
         # Who was written to: by the commit, somebody else may be in a slot.
@@ -64,7 +65,7 @@ class Incoming:
         session.flush()
         owed = debts.owe(session, locked, self._stored, self._wrote_to)
         blob.at_risk = self.at_risk or owed
-        self.committed = True
+        self.committed, self.map_changed = True, locked.changed
         return blob
 
     def _row(self) -> Blob:
@@ -123,7 +124,8 @@ def receive(
             _undo(own, array, log)
     finally:
         own.uploads.discard(log.blob)
-        own.forget_map()
+        if incoming is None or incoming.map_changed:
+            own.forget_map()
 
 
 def _write(

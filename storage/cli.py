@@ -7,6 +7,7 @@ import signal
 import click
 from flask import Flask, current_app
 from flask.cli import AppGroup, with_appcontext
+from sqlalchemy.exc import DBAPIError
 
 from raid.errors import RaidError
 from storage import logs, migrate, queries, services
@@ -23,9 +24,14 @@ def status(as_json: bool) -> None:
     """Print level, state, members and what they are owed; asks every member."""
     try:
         runtime().check_members()
+        found = queries.status()
     except NoArray as error:
         raise click.ClickException(str(error)) from error
-    found = queries.status()
+    except DBAPIError as error:
+        raise click.ClickException(
+            f"The database can't be used ({error.orig}). Nothing was changed. Check "
+            "that it runs and that HOLDFAST_DATABASE_URL is right, then try again."
+        ) from error
     assert found is not None
     if as_json:
         click.echo(json.dumps(found.as_json(), indent=2))

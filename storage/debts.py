@@ -32,7 +32,8 @@ from storage.runtime import runtime
 TAKES_WRITES = (StoredState.IN_SYNC, StoredState.REBUILDING)
 BATCH = 50
 FIRST_WAIT = 5.0
-LONGEST_WAIT = 3600.0
+LONGEST_WAIT = 60.0
+LONGEST_WAIT_HOPELESS = 3600.0
 _LOG = logging.getLogger("holdfast.debts")
 
 Stop = Callable[[], bool]
@@ -295,7 +296,8 @@ def _forget(session: maps.AnySession, paid: list[Due]) -> None:
 
 
 def _put_off(session: maps.AnySession, debt: Due, *, hopeless: bool) -> None:
-    wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(debt.tries, 20))
+    longest = LONGEST_WAIT_HOPELESS if hopeless else LONGEST_WAIT
+    wait = min(longest, FIRST_WAIT * 2 ** min(debt.tries, 20))
     values: dict[str, Any] = {
         "tries": Debt.tries + 1,
         "due_at": utcnow() + timedelta(seconds=wait),

@@ -166,7 +166,7 @@ def _for_administrators(seen: Snapshot, row: ArrayRow) -> str:
     if seen.state == ArrayState.CLEAN:
         return words.clean(row.width, seen.map.shape.m)
     if seen.state == ArrayState.READONLY:
-        return row.readonly_why or words.READONLY
+        return words.NEWER if seen.newer else row.readonly_why or words.READONLY
     return _for_everybody(seen)
 
 

@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from uuid import UUID
 
@@ -32,7 +32,7 @@ from storage.members.urls import parse_member_url
 
 REASSEMBLE_SECONDS = 15.0
 MAP_SECONDS = 1.0
-THREADS = 32
+THREADS = 16
 _KEY = "holdfast_runtime"
 _MOST_DAMAGE = 10_000
 _LOG = logging.getLogger("holdfast.array")
@@ -89,6 +89,7 @@ class Snapshot:
     urls: dict[int, str]
     spaces: dict[int, Space]
     degraded_write: str
+    newer: bool
 
 
 @dataclass
@@ -120,6 +121,7 @@ class Runtime:
         self.stopped = threading.Event()
         self.threads: list[threading.Thread] = []
         self._assembled_at = 0.0
+        self._newer = False
 
     @cached_property
     def pool(self) -> BufferPool:
@@ -163,7 +165,7 @@ class Runtime:
         if self._array is None or _identities(found) != _identities(self._array.map):
             self._assemble(found)
         assert self._array is not None
-        self._array = self._array.with_map(found)
+        self._array = self._array.with_map(self._as_allowed(found))
         self._version, self._known_at = seen, now
 
     def _assemble(self, found: ArrayMap) -> None:
@@ -180,9 +182,18 @@ class Runtime:
         self._note_problems(found, assembled)
         if assembled.ahead:
             self._refuse_writes(found)
+        self._newer = bool(assembled.newer)
         self._array = Array(
-            found, members, self.health, self.executor, self.settings.degraded_write
+            self._as_allowed(found),
+            members,
+            self.health,
+            self.executor,
+            self.settings.degraded_write,
         )
+
+    def _as_allowed(self, found: ArrayMap) -> ArrayMap:
+        """Return the map, read-only when a newer release wrote to the members."""
+        return replace(found, readonly=True) if self._newer else found
 
     def _open_places(self, found: ArrayMap) -> dict[str, Member]:
         urls = [entry.url for entry in found.slots]
@@ -251,6 +262,7 @@ class Runtime:
             urls=dict(places.urls),
             spaces=dict(self.spaces),
             degraded_write=self.settings.degraded_write,
+            newer=self._newer,
         )
 
     def _unseen(self) -> Array:

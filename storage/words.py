@@ -93,6 +93,10 @@ READONLY = (
     "The storage is read-only for now. Files can be read, and nothing new can be "
     "stored. An administrator has been told."
 )
+NEWER = (
+    "A newer release wrote to the members, so this one only reads. Nothing is written "
+    "or removed. Install the newer release on this host."
+)
 NO_ARRAY = (
     "There is no storage yet, so no file can be kept. An administrator makes it with: "
     "flask array create."

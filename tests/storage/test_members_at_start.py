@@ -254,3 +254,41 @@ def test_settings_that_differ_are_a_warning(
     store.restart()
     assert store.status().state == "clean"
     store.check()
+
+
+def test_members_written_by_a_newer_release_are_only_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read-only for this process, said so, and nothing is touched."""
+    from raid.superblock import Superblock
+
+    store.put(300 * KIB)
+    store.let_go(store.put(10).uuid)
+    monkeypatch.setattr(Superblock, "newer", True)
+    store.restart()
+    found = store.status()
+    assert (found.state, "newer release" in found.sentence) == ("readonly", True)
+    with pytest.raises(ArrayReadOnly):
+        store.put(10)
+    objects = store.objects()
+    store.settle()
+    assert store.objects() == objects
+    store.check()
+
+
+def test_a_look_at_a_member_does_not_list_its_objects(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start takes as long with a million files as with none."""
+    store.put(300 * KIB)
+    asked: list[str] = []
+    real = LocalMember.list
+
+    def listing(self, prefix):  # type: ignore[no-untyped-def]
+        asked.append(prefix)
+        return real(self, prefix)
+
+    monkeypatch.setattr(LocalMember, "list", listing)
+    store.restart()
+    store.status()
+    assert set(asked) == {"superblock."}
