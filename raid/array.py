@@ -140,11 +140,7 @@ class Array:
     def using(self, slot: int, *, write: bool = False) -> Iterator[Member]:
         """Lend the member of a slot, and note in its health how it went."""
         if slot not in self.members:
-            raise MemberMissing(
-                self.label(slot),
-                f"There is no member for {self.label(slot)}; "
-                "attach it or replace it, then try again.",
-            )
+            raise self._without_member(slot)
         try:
             yield self.members[slot]
         except MemberError as error:
@@ -152,8 +148,20 @@ class Array:
             raise
         self.health.ok(slot, write=write)
 
+    def _without_member(self, slot: int) -> MemberMissing:
+        return MemberMissing(
+            self.label(slot),
+            f"There is no member for {self.label(slot)}; "
+            "attach it or replace it, then try again.",
+        )
+
     def check(self, slot: int) -> None:
         """Check one member and note how it is; raise what the check raised."""
-        with self.using(slot) as member:
-            member.check()
+        if slot not in self.members:
+            raise self._without_member(slot)
+        try:
+            self.members[slot].check()
+        except MemberError as error:
+            self.health.note(slot, error, by_check=True)
+            raise
         self.health.checked(slot)

@@ -19,6 +19,8 @@ from raid.errors import (
 )
 
 REST = 2.0
+WRITE_REST = 15.0
+"""A write that met a full or read-only member costs more to try than a question."""
 LONGEST_REST = 60.0
 
 _ABOUT_OBJECTS = (ObjectMissing, ObjectExists)
@@ -32,6 +34,7 @@ class _Trouble:
     error: MemberError
     rest: float
     until: float
+    by_check: bool
 
 
 class Health:
@@ -44,23 +47,28 @@ class Health:
         self._reach: dict[int, _Trouble] = {}
         self._write: dict[int, _Trouble] = {}
 
-    def note(self, slot: int, error: MemberError) -> None:
+    def note(self, slot: int, error: MemberError, *, by_check: bool = False) -> None:
         """Rest a member after an error; an error about one object is none."""
         if isinstance(error, _ABOUT_OBJECTS):
             return
+        about_writes = isinstance(error, _ABOUT_WRITES)
         with self._lock:
-            known = self._write if isinstance(error, _ABOUT_WRITES) else self._reach
-            known[slot] = self._trouble(known.get(slot), error)
+            known = self._write if about_writes else self._reach
+            first = WRITE_REST if about_writes else REST
+            known[slot] = self._trouble(known.get(slot), error, first, by_check)
 
-    def _trouble(self, before: _Trouble | None, error: MemberError) -> _Trouble:
+    def _trouble(
+        self, before: _Trouble | None, error: MemberError, rest: float, by_check: bool
+    ) -> _Trouble:
         """Return the next rest: the same while one lasts, doubled after it."""
         now = self._clock()
         if before is None:
-            return _Trouble(error, REST, now + REST)
+            return _Trouble(error, rest, now + rest, by_check)
+        by_check = by_check and before.by_check
         if now < before.until:  # another thread met the same trouble
-            return _Trouble(error, before.rest, before.until)
+            return _Trouble(error, before.rest, before.until, by_check)
         rest = min(before.rest * 2, LONGEST_REST)
-        return _Trouble(error, rest, now + rest)
+        return _Trouble(error, rest, now + rest, by_check)
 
     def ok(self, slot: int, *, write: bool = False) -> None:
         """Forget trouble after a success.
@@ -78,10 +86,16 @@ class Health:
                 self._write.pop(slot, None)
 
     def checked(self, slot: int) -> None:
-        """Note that a whole check passed: reachable, and writable as it seems."""
+        """Note that a whole check passed: reachable, and writable as it seems.
+
+        What a write found out, a check can't see (a quota, a bad disk), so that lasts
+        until its rest has ended.
+        """
         self.ok(slot)
         with self._lock:
-            self._write.pop(slot, None)
+            write = self._write.get(slot)
+            if write is not None and (write.by_check or self._clock() >= write.until):
+                del self._write[slot]
 
     def _is_lasting(self, trouble: _Trouble) -> bool:
         failing = isinstance(trouble.error, MemberFailing)

@@ -355,6 +355,8 @@ class ArrayMachine(RuleBasedStateMachine):
         self._survives_everything()
         for member in self.members:
             type(self).fired.update(member.fired)
+        self.members.clear()  # Hypothesis keeps machines for a while
+        del self.array
 
     def _holds_nothing_else(self) -> None:
         """Compare what lies on the members with what the dict says."""

@@ -250,7 +250,7 @@ def test_no_space_only_when_no_member_can_take_it(
         put_blob(array, body(size))
     for slot, member in enumerate(members):
         member.always(None)
-        array.health.checked(slot)
+        array.health.ok(slot, write=True)
     assert not put_blob(array, body(size)).at_risk
 
 

@@ -13,7 +13,7 @@ from raid.errors import (
     ObjectExists,
     ObjectMissing,
 )
-from raid.health import LONGEST_REST, REST, Health
+from raid.health import LONGEST_REST, REST, WRITE_REST, Health
 from support.arrays import Clock
 
 
@@ -84,10 +84,21 @@ def test_a_read_says_nothing_about_room(health: Health) -> None:
     assert health.observed(1) is None
 
 
-def test_a_whole_check_clears_full_and_read_only(health: Health) -> None:
-    health.note(1, MemberReadOnly("m1", "Read-only."))
+def test_a_check_takes_back_what_a_check_found(health: Health) -> None:
+    health.note(1, MemberReadOnly("m1", "Read-only."), by_check=True)
     health.checked(1)
     assert health.usable(1, write=True)
+
+
+def test_a_check_does_not_see_what_a_write_found(health: Health, clock: Clock) -> None:
+    health.note(1, MemberFull("m1", "Over quota."))
+    health.note(1, MemberFull("m1", "Full, says the check too."), by_check=True)
+    health.checked(1)
+    assert health.observed(1) == "full"
+    assert not health.usable(1, write=True)
+    clock.now += WRITE_REST
+    health.checked(1)
+    assert health.observed(1) is None
 
 
 def test_a_failing_disk_is_not_trusted_for_a_good_read(
