@@ -19,10 +19,11 @@ import pytest
 from support.client import Client
 from support.site import Site, until
 
-ROUNDS = int(os.environ.get("HOLDFAST_TEST_KILLS", "8"))
+ROUNDS = int(os.environ.get("HOLDFAST_TEST_KILLS", "5"))
 SEED = int(os.environ.get("HOLDFAST_TEST_SEED", "0")) or random.randrange(1 << 30)
 KIB, MIB = 1024, 1024 * 1024
 SIZES = (0, 700, 60 * KIB, 70 * KIB, 900 * KIB, 5 * MIB, 26 * MIB)
+WEIGHTS = (2, 4, 4, 4, 4, 2, 1)
 CLIENTS = 4
 UNDO_SECONDS = 75
 
@@ -45,7 +46,7 @@ class Uploader:
             old = list(self.promised)
             again = bool(old) and dice.random() < 0.3
             name = dice.choice(old) if again else f"{self.seed}-{serial}"
-            size = dice.choice(SIZES)
+            size = dice.choices(SIZES, WEIGHTS)[0]
             body = dice.randbytes(min(size, 4096)) * (size // 4096 + 1)
             if not self._send(folder, name, body[:size]):
                 return
