@@ -18,6 +18,7 @@ async function decide(item) {
   const box = fill(dialog("conflict"), { name: item.file.name, folder: item.folder.name });
   const all = one("input[name=all]", box);
   all.checked = false;
+  one("[data-others]", box).hidden = !item.others;
   const choice = (await answerOf("conflict")) || "skip";
   if (all.checked) forAll = choice;
   return choice;

@@ -52,7 +52,7 @@ async function send(item) {
       return await attempt(item, signal);
     } catch (error) {
       if (error.code !== "name_taken") throw error;
-      item.sent = 0;
+      Object.assign(item, { sent: 0, others: active().length > 1 });
       await settle(item, error);
       item.key = newKey();
     }
