@@ -10,10 +10,11 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any, cast
 from uuid import UUID
 
 from flask import current_app
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, Table, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from raid.array import Array
@@ -27,13 +28,14 @@ from storage.blobref import manifest_of, reference
 from storage.db import db, utcnow
 from storage.db import release as end_reading
 from storage.errors import BlobGone, StorageError
-from storage.models import Blob, BlobState
+from storage.models import Blob, BlobState, DebtKind
 from storage.runtime import Runtime, runtime
 from storage.uploads import Wanted
 
 __all__ = ["Blob", "Incoming", "Reading", "Wanted", "open_blob", "receive", "release"]
 
 _LOG = logging.getLogger("holdfast.blobs")
+_INSERT = insert(cast(Table, Blob.__table__))
 
 
 class Incoming:
@@ -55,32 +57,36 @@ class Incoming:
         """Add the blob to the caller's transaction, with what members are owed.
 
         The upload's rows go in the same transaction, and the member map stays locked
-        until it ends.
+        until it ends. What is returned belongs to no session.
         """
         locked = maps.lock(session)
         locked.refuse_readonly()
         self._log.close(session)
-        blob = self._row()
-        session.add(blob)
-        session.flush()
-        owed = debts.owe(session, locked, self._stored, self._wrote_to)
-        blob.at_risk = self.at_risk or owed
+        lacks = debts.lacking(locked, self._stored, self._wrote_to)
+        owed = any(kind == DebtKind.SHARD for _, kind, _, _ in lacks)
+        values = self._values(at_risk=self.at_risk or owed)
+        session.execute(_INSERT, values)
+        if lacks:
+            debts.owe(locked, self._stored, lacks)
         self.committed, self.map_changed = True, locked.changed
-        return blob
+        return Blob(**values)
 
-    def _row(self) -> Blob:
+    def _values(self, *, at_risk: bool) -> dict[str, Any]:
         stored = self._stored
-        return Blob(
-            uuid=stored.blob,
-            size=stored.size,
-            form=int(stored.form),
-            attempt=stored.attempt,
-            manifest_digest=stored.manifest_digest,
-            root=stored.root,
-            sha256=stored.sha256,
-            layout=self._layout(),
-            state=BlobState.LIVE,
-        )
+        return {
+            "uuid": stored.blob,
+            "size": stored.size,
+            "form": int(stored.form),
+            "attempt": stored.attempt,
+            "manifest_digest": stored.manifest_digest,
+            "root": stored.root,
+            "sha256": stored.sha256,
+            "layout": self._layout(),
+            "state": BlobState.LIVE,
+            "at_risk": at_risk,
+            "damaged": False,
+            "created_at": utcnow(),
+        }
 
     def _layout(self) -> dict[str, object] | None:
         if self._stored.form != Form.COMBINED:

@@ -5,7 +5,7 @@ when the member has the object, verified. Damage that a reader met is a debt, to
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -50,32 +50,30 @@ def add(session: maps.AnySession, rows: list[dict[str, Any]]) -> None:
     session.execute(insert(Debt).on_conflict_do_nothing(), rows)
 
 
-def owe(
-    session: maps.AnySession,
-    locked: maps.LockedMap,
-    stored: Stored,
-    wrote_to: Mapping[int, UUID],
-) -> bool:
-    """Write down what the members of the map lack of a new blob.
+_Owed = tuple[maps.LockedMember, DebtKind, int, int]
 
-    `wrote_to` says which member was in which slot while it was written. A member in
-    sync that missed something becomes stale. Returns whether a shard is owed.
+
+def lacking(
+    locked: maps.LockedMap, stored: Stored, wrote_to: Mapping[int, UUID]
+) -> list[_Owed]:
+    """Return what the members of the map lack of a new blob.
+
+    `wrote_to` says which member was in which slot while it was written.
     """
-    shards = list(_owed_shards(locked, stored))
-    manifests = list(_owed_manifests(locked, stored, wrote_to))
-    rows = [_row(stored, *owed) for owed in [*shards, *manifests]]
-    add(session, rows)
-    for member, *_ in [*shards, *manifests]:
+    shards = _owed_shards(locked, stored)
+    return [*shards, *_owed_manifests(locked, stored, wrote_to)]
+
+
+def owe(locked: maps.LockedMap, stored: Stored, lacks: Sequence[_Owed]) -> None:
+    """Write the debts; a member in sync that missed something becomes stale."""
+    add(locked.session, [_row(stored, *owed) for owed in lacks])
+    for member, *_ in lacks:
         if member.state == StoredState.IN_SYNC:
             locked.set_state(member, StoredState.STALE)
             _LOG.warning(
                 "A member missed a write and is stale.",
                 extra={"fields": {"slot": member.slot, "member": member.uuid}},
             )
-    return bool(shards)
-
-
-_Owed = tuple[MemberRow, DebtKind, int, int]
 
 
 def _owed_shards(locked: maps.LockedMap, stored: Stored) -> Iterable[_Owed]:
@@ -105,7 +103,7 @@ def _owed_manifests(
 
 
 def _row(
-    stored: Stored, member: MemberRow, kind: DebtKind, segment: int, role: int
+    stored: Stored, member: maps.LockedMember, kind: DebtKind, segment: int, role: int
 ) -> dict[str, Any]:
     attempt = stored.attempt if segment == NONE else stored.rows[segment].attempt
     return {

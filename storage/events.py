@@ -79,7 +79,7 @@ def _change(members: list[UUID], before: StoredState, after: StoredState) -> lis
     changed = []
     with transaction() as session:
         locked = maps.lock(session)
-        if locked.row.readonly:
+        if locked.readonly:
             return []
         for row in locked.members:
             if row.uuid not in members or row.state != before:

@@ -8,10 +8,10 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Table, select, update
 from sqlalchemy.orm import Session, scoped_session
 
 from raid.array import ArrayMap, SlotEntry
@@ -35,48 +35,66 @@ def microseconds(moment: datetime) -> int:
 
 
 @dataclass
+class LockedMember:
+    """A member of a map that is locked."""
+
+    uuid: UUID
+    slot: int | None
+    state: str
+
+
+@dataclass
 class LockedMap:
     """The map inside a transaction that nobody else can change it in."""
 
-    row: ArrayRow
-    members: list[MemberRow]
+    session: AnySession
+    readonly: bool
+    readonly_why: str | None
+    members: list[LockedMember]
     changed: bool = False
 
-    def by_slot(self) -> dict[int, MemberRow]:
+    def by_slot(self) -> dict[int, LockedMember]:
         """Return the members that have a slot."""
-        return {row.slot: row for row in self.members if row.slot is not None}
+        return {one.slot: one for one in self.members if one.slot is not None}
 
-    def set_state(self, member: MemberRow, state: StoredState) -> None:
+    def set_state(self, member: LockedMember, state: StoredState) -> None:
         """Change a stored state; all changes of one transaction are one event."""
         if member.state == state:
             return
         member.state = state
+        self.session.execute(
+            update(_MEMBERS).where(_MEMBERS.c.uuid == member.uuid).values(state=state)
+        )
         if not self.changed:
-            self.row.event += 1
-            self.row.event_at = utcnow()
             self.changed = True
+            self.session.execute(
+                update(_ARRAYS).values(event=_ARRAYS.c.event + 1, event_at=utcnow())
+            )
 
     def refuse_readonly(self) -> None:
         """Raise when nothing may be written to the array."""
-        if self.row.readonly:
+        if self.readonly:
             raise ArrayReadOnly(
                 "The array is read-only, so nothing can be stored or removed. "
-                f"{self.row.readonly_why or ''}".rstrip()
+                f"{self.readonly_why or ''}".rstrip()
             )
+
+
+_ARRAYS = cast(Table, ArrayRow.__table__)
+_MEMBERS = cast(Table, MemberRow.__table__)
+# Made once, and without objects: every upload asks this.
+_LOCK = select(_ARRAYS.c.readonly, _ARRAYS.c.readonly_why).with_for_update()
+_LOCKED = select(_MEMBERS.c.uuid, _MEMBERS.c.slot, _MEMBERS.c.state)
 
 
 def lock(session: AnySession) -> LockedMap:
     """Read the map and keep everybody else from changing it until the end."""
-    row = session.execute(
-        select(ArrayRow).with_for_update(), execution_options=_FRESH
-    ).scalar_one_or_none()
+    row = session.execute(_LOCK).one_or_none()
     if row is None:
         raise NoArray
-    members = session.scalars(select(MemberRow), execution_options=_FRESH).all()
-    return LockedMap(row, list(members))
+    members = [LockedMember(*found) for found in session.execute(_LOCKED)]
+    return LockedMap(session, row.readonly, row.readonly_why, members)
 
-
-_FRESH = {"populate_existing": True}
 
 Version = tuple[int, int, bool]
 """What tells one map from another: incarnation, event, read-only."""
@@ -146,13 +164,17 @@ def note_rollback() -> None:
     happened since.
     """
     with transaction() as session:
-        locked = lock(session)
-        if locked.row.readonly:
+        if lock(session).readonly:
             return
-        locked.row.readonly = True
-        locked.row.readonly_why = (
-            "The members know of later changes than the database, so the database was "
-            "probably restored from an old backup. Files can be read, and nothing is "
-            "written or removed. Put the newest database back, then start again."
+        session.execute(
+            update(_ARRAYS).values(
+                readonly=True,
+                readonly_why=(
+                    "The members know of later changes than the database, so the "
+                    "database was probably restored from an old backup. Files can be "
+                    "read, and nothing is written or removed. Put the newest database "
+                    "back, then start again."
+                ),
+            )
         )
     _LOG.error("The array is read-only: the database is older than the members.")

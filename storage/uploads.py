@@ -9,9 +9,10 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 from uuid import UUID, uuid4
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Table, bindparam, delete, func, insert, select, update
 
 from raid.array import Array
 from raid.rows import SegmentRow
@@ -29,6 +30,18 @@ from storage.models import (
 
 ABANDONED_SECONDS = 30.0
 _LOG = logging.getLogger("holdfast.uploads")
+_PLAIN = {"synchronize_session": False}
+_UPLOADS = cast(Table, Upload.__table__)
+# Every upload runs these, so they are made once and without objects.
+_INSERT = insert(_UPLOADS)
+_DELETE = (
+    delete(_UPLOADS)
+    .where(
+        _UPLOADS.c.blob == bindparam("own_blob"),
+        _UPLOADS.c.attempt == bindparam("own_attempt"),
+    )
+    .returning(_UPLOADS.c.blob)
+)
 
 
 @dataclass(frozen=True)
@@ -61,9 +74,8 @@ class Log:
         wanted = self._wanted
         with transaction() as session:
             session.execute(
-                insert(Upload).values(
-                    blob=self.blob, owner_id=wanted.owner_id, size=wanted.size
-                )
+                _INSERT,
+                {"blob": self.blob, "owner_id": wanted.owner_id, "size": wanted.size},
             )
 
     def next_attempt(self) -> int:
@@ -135,13 +147,8 @@ class Log:
             session.execute(
                 delete(UploadSegment).where(UploadSegment.blob == self.blob)
             )
-        gone = session.execute(
-            delete(Upload)
-            .where(Upload.blob == self.blob, Upload.attempt == self.attempt)
-            .returning(Upload.blob),
-            execution_options=_PLAIN,
-        ).one_or_none()
-        if gone is None:
+        mine = {"own_blob": self.blob, "own_attempt": self.attempt}
+        if session.execute(_DELETE, mine).one_or_none() is None:
             raise Fenced
 
     def _hold(self, session: maps.AnySession, **values: object) -> None:
@@ -154,9 +161,6 @@ class Log:
         ).one_or_none()
         if held is None:
             raise Fenced
-
-
-_PLAIN = {"synchronize_session": False}
 
 
 def touch(blobs: Sequence[UUID]) -> None:
