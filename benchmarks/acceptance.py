@@ -67,7 +67,7 @@ class Acceptance:
         for name, source in trees:
             self._import(name, source)
         self._browser()
-        size = 64 * MIB if self.quick else 1024 * MIB
+        size = 32 * MIB if self.quick else 1024 * MIB
         self._random("random.bin", size)
 
     def _import(self, name: str, source: Path) -> None:
@@ -88,12 +88,12 @@ class Acceptance:
         self._say(f"flask files import {name}", len(expected), begun)
 
     def _slice(self, name: str, source: Path) -> Path:
-        """The tree itself, or with --quick a few hundred files of it."""
+        """The tree itself, or with --quick a few dozen files of it."""
         if not self.quick or name == "odd":
             return source
         target = self.folder / "slice" / name
         kept = sorted(path for path in source.rglob("*") if _is_plain(path))
-        for path in kept[:: max(1, len(kept) // 200)]:
+        for path in kept[:: max(1, len(kept) // 60)]:
             copy = target / path.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
