@@ -38,6 +38,7 @@ def test_every_named_test_exists(file: str, name: str) -> None:
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_has_a_test_or_a_deviation(row: str) -> None:
     """No row is forgotten."""
-    lines = [line for line in PAGE.splitlines() if line.startswith(f"| {row} |")]
+    held = PAGE.partition("## Deviations")[0]
+    lines = [line for line in held.splitlines() if line.startswith(f"| {row} |")]
     assert len(lines) == 1
     assert "::test_" in lines[0] or "deviation" in lines[0]
