@@ -6,6 +6,7 @@ the inputs are looked at only when it differs.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from itertools import groupby
 from uuid import UUID
@@ -121,20 +122,24 @@ def _ahead(array: Array, runs: Iterator[_Run], on_damage: OnDamage) -> Iterator[
     executor makes a download slower but never makes it wait.
     """
     run = next(runs).load()
-    while True:
-        following = next(runs, None)
-        future = None
-        if following is not None:
-            future = array.executor.submit(following.load)
-        yield from run.chunks
-        run.chunks.clear()
-        for damage in run.segment.take_damage():
-            on_damage(damage)
-        if run.error is not None:
-            raise run.error
-        if following is None or future is None:
-            return
-        run = following.load() if future.cancel() else future.result()
+    future: Future[_Run] | None = None
+    try:
+        while True:
+            following = None if run.error else next(runs, None)
+            if following is not None:
+                future = array.executor.submit(following.load)
+            yield from run.chunks
+            run.chunks.clear()
+            for damage in run.segment.take_damage():
+                on_damage(damage)
+            if run.error is not None:
+                raise run.error
+            if following is None or future is None:
+                return
+            run = following.load() if future.cancel() else future.result()
+    finally:
+        if future is not None and not future.cancel():
+            wait([future])  # whoever stops reading leaves nothing running
 
 
 def load_manifest(array: Array, ref: BlobRef, on_damage: OnDamage) -> Manifest:

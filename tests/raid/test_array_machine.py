@@ -212,7 +212,7 @@ class ArrayMachine(RuleBasedStateMachine):
     @rule(slot=st.integers(0, 4), kind=st.sampled_from(sorted(RAISING)))
     def fail(self, slot: int, kind: str) -> None:
         slot %= self.width
-        if len(self.down) <= self.m:  # one more than is survived, at most
+        if slot not in self.down and len(self.down) <= self.m:  # one too many, at most
             self.down[slot] = kind
             self.members[slot].always(kind)
 
@@ -231,7 +231,7 @@ class ArrayMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def rot(self, data: st.DataObject) -> None:
         """Turn one bit over; the next one only after a scrub."""
-        if any(file.owed for file in self.files.values()):
+        if self.graves or any(file.owed for file in self.files.values()):
             return
         slot = data.draw(st.integers(0, self.width - 1))
         objects = self._objects(slot)
