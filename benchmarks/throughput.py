@@ -26,6 +26,7 @@ from benchmarks.common import (
     send,
     session_headers,
 )
+from support.database import SECRET_KEY
 from support.server import free_port
 from support.site import Site, until
 
@@ -40,6 +41,7 @@ class Plain:
         environment = os.environ | {
             "PLAIN_FOLDER": str(folder),
             "HOLDFAST_DATA_DIR": str(folder / "data"),
+            "HOLDFAST_SECRET_KEY": SECRET_KEY,
             "HOLDFAST_BIND": f"127.0.0.1:{self.port}",
         }
         command = ["-m", "gunicorn", "-c", "benchmarks/plain_gunicorn.py"]
