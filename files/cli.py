@@ -13,7 +13,7 @@ from auth.queries import user_named
 from files.errors import FilesError
 from files.importer import Importer, Stopped, Tally
 from files.quota import filesize
-from storage.errors import StorageError
+from storage.errors import RaidError, StorageError
 
 commands = AppGroup("files", help="Bring files in from this machine.")
 _EVERY_SECONDS = 0.2
@@ -78,7 +78,7 @@ def import_tree(source: Path, name: str, into: str, replace: bool) -> None:
     except Stopped as error:
         _finish(progress, importer.tally)
         raise click.ClickException(f"Stopped at {error}") from error
-    except (AuthError, FilesError, StorageError) as error:
+    except (AuthError, FilesError, StorageError, RaidError) as error:
         raise click.ClickException(str(error)) from error
     _finish(progress, importer.tally)
     if importer.tally.failed:

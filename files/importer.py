@@ -22,7 +22,7 @@ from files.errors import BadName, Conflict, FilesError, OverQuota
 from files.models import FILE, FOLDER, Entry
 from files.names import check_name, printable
 from storage.db import db, release
-from storage.errors import StorageError
+from storage.errors import RaidError, StorageError
 
 There = Row[str, int, int, datetime, str]
 Known = dict[str, There]
@@ -125,9 +125,7 @@ class Importer:
         """Turn what goes wrong with one path into a line of the report."""
         try:
             yield
-        except OverQuota as error:
-            raise Stopped(f"{printable(str(path))}: {error}") from error
-        except StorageError as error:
+        except (OverQuota, StorageError, RaidError) as error:
             raise Stopped(f"{printable(str(path))}: {error}") from error
         except FilesError as error:
             self._fail(path, str(error))

@@ -180,7 +180,7 @@ def confirm_whole_trash(user_id: int, action: str) -> ConfirmPage:
     """Return what emptying the trash would remove: its first names, and how many."""
     tops = _trash_of(user_id)
     names = db.session.scalars(select(Entry.name).where(tops).limit(PAGE)).all()
-    count = tree.totals(db.session, tree.below(tops))[0]
+    count = tree.below(db.session, tops).count
     return ConfirmPage(list(names), [], count, True, action)
 
 

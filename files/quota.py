@@ -9,7 +9,7 @@ from sqlalchemy import func, select, update
 from auth.models import User
 from files.errors import OverQuota
 from files.models import Entry
-from files.tree import AnySession, below, totals
+from files.tree import AnySession, below
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
@@ -47,7 +47,7 @@ def room_of(user: User) -> int | None:
 def trash_bytes(session: AnySession, user_id: int) -> int:
     """Add up what lies in the user's trash."""
     tops = (Entry.owner_id == user_id) & Entry.trashed_at.is_not(None)
-    return totals(session, below(tops))[1]
+    return below(session, tops).bytes
 
 
 def over_quota(session: AnySession, user: User, need: int | None) -> OverQuota:

@@ -28,7 +28,7 @@ from files.multipart import Form, Part
 from files.names import check_name, printable
 from storage import blobs
 from storage.db import db, release
-from storage.errors import StorageError
+from storage.errors import RaidError, StorageError
 from storage.models import Blob
 
 # What a form adds around its files; the exact size of each is counted as it comes.
@@ -146,7 +146,7 @@ class Result:
     def __init__(self, name: str) -> None:
         self.name = name
         self.body: dict[str, Any] | None = None
-        self.error: FilesError | StorageError | None = None
+        self.error: FilesError | StorageError | RaidError | None = None
 
     def failure(self) -> dict[str, str]:
         """Return why it was not kept, for scripts."""
@@ -167,7 +167,7 @@ def _store(folder_id: str, part: Part) -> Result:
         result.name = answer.body["name"]
     except (BodyCut, BodyStalled):
         raise
-    except (FilesError, StorageError) as error:
+    except (FilesError, StorageError, RaidError) as error:
         # The other files of the form are still wanted.
         result.error = error
     return result

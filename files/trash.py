@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, delete, select
 from auth.models import User
 from files import quota, tree
 from files.errors import Conflict, NotFound
-from files.models import Entry
+from files.models import FILE, Entry
 from storage import blobs
 from storage.db import db, release, transaction, utcnow
 
@@ -120,25 +120,31 @@ def purge_trash(user_id: int, before: datetime | None = None) -> int:
 
 
 def _purge(session: tree.AnySession, owner: User, tops: ColumnElement[bool]) -> int:
-    count, size = tree.totals(session, tree.below(tops))
-    if not count:
-        return 0
-    down = tree.below(tops)
-    blobs.release(
-        session,
-        select(Entry.blob_id)
-        .join(down, Entry.id == down.c.id)
-        .where(Entry.blob_id.is_not(None)),
-    )
+    down = tree.below(session, tops)
+    for level in down.levels:
+        for batch in tree.batches(level):
+            inside = Entry.parent_id.in_(batch) & (Entry.kind == FILE)
+            _remove_files(session, inside)
+    for level in reversed(down.levels):
+        for batch in tree.batches(level):
+            _remove(session, Entry.id.in_(batch))
+    _remove_files(session, tops & (Entry.kind == FILE))
+    session.expire_all()
+    quota.charge(session, owner, -down.bytes)
+    return down.count
+
+
+def _remove_files(session: tree.AnySession, which: ColumnElement[bool]) -> None:
     # The blobs are let go of by rows that are still there; the rows go afterwards.
-    doomed = tree.below(tops)
+    blobs.release(session, select(Entry.blob_id).where(which))
+    _remove(session, which)
+
+
+def _remove(session: tree.AnySession, which: ColumnElement[bool]) -> None:
     session.execute(
-        delete(Entry).where(Entry.id.in_(select(doomed.c.id))),
+        delete(Entry).where(which),
         execution_options={"synchronize_session": False},
     )
-    session.expire_all()
-    quota.charge(session, owner, -size)
-    return count
 
 
 def expire() -> int:

@@ -5,7 +5,8 @@ happen one after another, and no cycle, orphan or double name can come from two 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import CTE, ColumnElement, func, literal, select, update
@@ -51,17 +52,6 @@ def up_from(entry_id: str) -> CTE:
     return up.union_all(step.join(up, above.id == up.c.parent_id))
 
 
-def below(tops: ColumnElement[bool], *, folders_only: bool = False) -> CTE:
-    """Return the entries that match and all under them as rows of id and depth."""
-    start = select(Entry.id, literal(0).label("depth")).where(tops)
-    down = start.cte("down", recursive=True)
-    child = aliased(Entry)
-    step = select(child.id, down.c.depth + 1).join(down, child.parent_id == down.c.id)
-    if folders_only:
-        step = step.where(child.kind == FOLDER)
-    return down.union_all(step)
-
-
 def chain(session: AnySession, user_id: int, entry_id: str) -> list[Entry]:
     """Return the entry and its ancestors, the top first; NotFound unless all theirs."""
     up = up_from(checked_id(entry_id))
@@ -98,8 +88,7 @@ def pick(
     """
     wanted = list(dict.fromkeys(map(checked_id, ids)))
     found: dict[str, Entry] = {}
-    for start in range(0, len(wanted), _BATCH):
-        part = wanted[start : start + _BATCH]
+    for part in batches(wanted):
         for entry in session.scalars(select(Entry).where(Entry.id.in_(part))):
             found[entry.id] = entry
     entries = [found[id_] for id_ in wanted if id_ in found]
@@ -176,12 +165,49 @@ def refuse_depth(levels: int) -> None:
         )
 
 
+@dataclass
+class Subtree:
+    """Folders level by level, the tops first; how many entries, and their bytes."""
+
+    levels: list[list[str]] = field(default_factory=list)
+    count: int = 0
+    bytes: int = 0
+
+
+def below(session: AnySession, tops: ColumnElement[bool]) -> Subtree:
+    """Walk down from the entries that match.
+
+    One plain query for each level and few hundred folders: a recursive query over a
+    table whose statistics are stale can take minutes for the same walk. Only files
+    among the tops are counted, because every folder knows what it holds.
+    """
+    found = Subtree()
+    alone = select(func.count(), func.sum(Entry.size)).where(Entry.kind == FILE)
+    count, size = session.execute(alone.where(tops)).one()
+    found.count, found.bytes = int(count), int(size or 0)
+    columns = select(Entry.id, Entry.files, Entry.bytes).where(Entry.kind == FOLDER)
+    level = session.execute(columns.where(tops)).all()
+    while level:
+        found.levels.append([row.id for row in level])
+        found.count += len(level) + sum(row.files for row in level)
+        found.bytes += sum(row.bytes for row in level)
+        level = [
+            row
+            for batch in batches(found.levels[-1])
+            for row in session.execute(columns.where(Entry.parent_id.in_(batch)))
+        ]
+    return found
+
+
+def batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Cut a list of ids into pieces that a statement can carry."""
+    for start in range(0, len(ids), _BATCH):
+        yield ids[start : start + _BATCH]
+
+
 def height(session: AnySession, entry: Entry) -> int:
     """Return how many levels of folders lie in this entry, itself included."""
-    if entry.kind == FILE:
-        return 0
-    down = below(Entry.id == entry.id, folders_only=True)
-    return 1 + (session.scalar(select(func.max(down.c.depth))) or 0)
+    return len(below(session, Entry.id == entry.id).levels)
 
 
 def attach(session: AnySession, entry: Entry, folder_id: str, name: str) -> None:
@@ -224,11 +250,3 @@ def count(
         .values(**values, changed_at=utcnow()),
         execution_options={"synchronize_session": False},
     )
-
-
-def totals(session: AnySession, down: CTE) -> tuple[int, int]:
-    """Return how many entries a walk meets, and the bytes of their files."""
-    met = select(Entry.size).join(down, Entry.id == down.c.id).subquery()
-    count = session.scalar(select(func.count()).select_from(met))
-    total = session.scalar(select(func.sum(met.c.size)))
-    return int(count or 0), int(total or 0)

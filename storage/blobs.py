@@ -171,7 +171,7 @@ def _undo(own: Runtime, array: Array, log: uploads.Log) -> None:
 
 
 def release(
-    session: maps.AnySession, blobs: Sequence[UUID] | Select[tuple[UUID | None]]
+    session: maps.AnySession, blobs: Sequence[UUID] | Select[UUID | None]
 ) -> None:
     """Let go of blobs that no file names any more, in the caller's transaction.
 

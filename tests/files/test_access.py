@@ -101,6 +101,7 @@ def test_i1_the_same_in_the_trash(drive: Drive, other: Drive) -> None:
     assert drive.read(file).data == b"secret"
 
 
+@pytest.mark.sqlite
 def test_i1_control_every_call_works_for_the_owner(drive: Drive) -> None:
     for number, call in enumerate(calls("f", "f", "f", "f")):
         target = drive.folder(f"target {number}")
@@ -116,6 +117,7 @@ def test_i1_control_every_call_works_for_the_owner(drive: Drive) -> None:
         ), (call, answer.text)
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("id_", ["x", "0", "1", "..", "a" * 22 + "a", "é" * 22, "%00"])
 def test_ids_that_cannot_exist_are_not_found(drive: Drive, id_: str) -> None:
     for path in (f"/files/folder/{id_}", f"/files/file/{id_}/download"):
@@ -137,6 +139,7 @@ def test_a_file_is_no_folder(drive: Drive) -> None:
     assert drive.names() == ["b", "a"]
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("form", ["//files/", "/files//", "/./files/", "/FILES/"])
 def test_i13_other_spellings_decide_as_the_plain_one(
     drive: Drive, app: Flask, form: str
@@ -160,6 +163,7 @@ def test_i13_other_spellings_decide_as_the_plain_one(
     assert stranger.get(plain).status_code == 302
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     "header", ["X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override"]
 )
@@ -172,6 +176,7 @@ def test_i13_headers_do_not_reroute(drive: Drive, other: Drive, header: str) -> 
     assert drive.read(file).data == b"secret"
 
 
+@pytest.mark.sqlite
 def test_s11_get_changes_nothing(drive: Drive, app: Flask) -> None:
     folder, file = drive.folder("folder"), drive.file("file")
     trashed = drive.file("trashed")
@@ -194,6 +199,7 @@ def test_s11_get_changes_nothing(drive: Drive, app: Flask) -> None:
     assert [row["id"] for row in drive.trash()] == [trashed]
 
 
+@pytest.mark.sqlite
 def test_strangers_get_nothing(drive: Drive, app: Flask) -> None:
     folder, file = drive.folder("folder"), drive.file("file", b"secret")
     stranger = app.test_client()
@@ -204,11 +210,12 @@ def test_strangers_get_nothing(drive: Drive, app: Flask) -> None:
     assert drive.names() == ["folder", "file"]
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     "name",
     [
         "<script>alert(1)<∕script>",
-        "{{7*7}}",
+        "{{1337*1337}}",
         "' onerror=alert(1) x='",
         '" onmouseover="alert(1)',
         "=cmd()",
@@ -235,7 +242,5 @@ def test_u4_names_are_text_everywhere(drive: Drive, name: str) -> None:
     texts += [drive.get("/files/").text, drive.get("/files/trash").text]
     texts.append(drive.form(f"/files/folder/{spare}/purge").text)
     for text in texts:
-        for mark in ("<script>alert", "<img src=x", "49", "' onerror", '" onmouse'):
-            if mark == "49" and "7*7" not in name:
-                continue
+        for mark in ("<script>alert", "<img src=x", "1787569", "' onerr", '" onmouse'):
             assert mark not in text, mark

@@ -222,3 +222,15 @@ def test_the_guard_holds_without_gunicorn() -> None:
     assert guarded.read() == b"hello"
     with pytest.raises(BodyCut):
         body.guard(environ(b"hello", "6")).read()
+
+
+def test_a_caller_may_bring_a_plain_bytearray(pair: Pair) -> None:
+    ours, theirs = pair
+    theirs.sendall(b"a=1&b=2")
+    # Werkzeug's form parser does; a slice of one would be a copy.
+    buffer = bytearray(7)
+    assert sized(ours, 7).readinto(buffer) == 7
+    assert buffer == b"a=1&b=2"
+    buffer = bytearray(5)
+    assert body.guard(environ(b"hello", "5")).readinto(buffer) == 5
+    assert buffer == b"hello"

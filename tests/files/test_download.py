@@ -11,12 +11,14 @@ import pytest
 from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from werkzeug.datastructures import Headers
 from werkzeug.http import http_date, parse_date, parse_options_header
 
 from files import disposition, transfers
 from storage import blobs
 from support.drive import Drive
 
+pytestmark = pytest.mark.sqlite
 DATA = bytes(range(256)) * 3000
 NAMES = [
     "日本語 €.txt",
@@ -38,13 +40,13 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_u3_the_name_comes_back(drive: Drive, name: str) -> None:
-    sent = "".join(f"%{byte:02X}" for byte in name.encode())
-    answer = drive.put(sent, b"x")
-    assert answer.get_json()["name"] == name
-    said = drive.read(answer.get_json()["id"]).headers["Content-Disposition"]
-    check_disposition(said, name)
+def test_u3_the_name_comes_back(drive: Drive) -> None:
+    for name in NAMES:
+        sent = "".join(f"%{byte:02X}" for byte in name.encode())
+        answer = drive.put(sent, b"x")
+        assert answer.get_json()["name"] == name
+        said = drive.read(answer.get_json()["id"]).headers["Content-Disposition"]
+        check_disposition(said, name)
 
 
 def check_disposition(said: str, name: str) -> None:
@@ -71,22 +73,24 @@ def test_u3_any_name_makes_a_valid_header(name: str) -> None:
 RISKY = ["html", "svg", "xhtml", "xml", "js", "pdf", "epub", "md", "eml", "mht", "swf"]
 
 
-@pytest.mark.parametrize("suffix", RISKY)
-@pytest.mark.parametrize("query", ["", "?inline=1&type=text/html", "?download=0"])
-def test_u5_u6_nothing_stored_can_run(drive: Drive, suffix: str, query: str) -> None:
+def test_u5_u6_nothing_stored_can_run(drive: Drive) -> None:
     html = {"Content-Type": "text/html; charset=utf-8"}
-    answer = drive.put(f"a.{suffix}", b"<script>alert(1)</script>", headers=html)
-    file = answer.get_json()["id"]
-    read = drive.get(f"/files/file/{file}/download{query}")
-    assert read.status_code == 200
-    said = read.headers
+    for suffix in RISKY:
+        answer = drive.put(f"a.{suffix}", b"<script>alert(1)</script>", headers=html)
+        file = answer.get_json()["id"]
+        for query in ("", "?inline=1&type=text/html", "?download=0"):
+            read = drive.get(f"/files/file/{file}/download{query}")
+            assert read.status_code == 200
+            check_harmless(read.headers)
+
+
+def check_harmless(said: Headers) -> None:
     assert said["Content-Disposition"].startswith("attachment;")
     assert said["X-Content-Type-Options"] == "nosniff"
     policy = said["Content-Security-Policy"]
     assert "sandbox" in policy
     assert "allow-" not in policy
-    kind = said["Content-Type"]
-    assert kind in ("application/octet-stream", "application/pdf")
+    assert said["Content-Type"] in ("application/octet-stream", "application/pdf")
     assert said["Cache-Control"] == "private, no-store"
 
 
@@ -172,42 +176,40 @@ RANGES = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "part"), RANGES)
-def test_u12_a_range_is_a_206(drive: Drive, asked: str, part: slice) -> None:
+def test_u12_a_range_is_a_206(drive: Drive) -> None:
     file = drive.file("a", DATA)
-    answer = drive.read(file, Range=asked)
-    assert answer.status_code == 206
-    assert answer.data == DATA[part]
-    start, stop, _ = part.indices(len(DATA))
-    assert answer.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{len(DATA)}"
-    assert answer.headers["Content-Length"] == str(stop - start)
+    for asked, part in RANGES:
+        answer = drive.read(file, Range=asked)
+        assert answer.status_code == 206
+        assert answer.data == DATA[part]
+        start, stop, _ = part.indices(len(DATA))
+        said = f"bytes {start}-{stop - 1}/{len(DATA)}"
+        assert answer.headers["Content-Range"] == said
+        assert answer.headers["Content-Length"] == str(stop - start)
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [
+def test_u12_what_one_span_cannot_answer_is_the_whole_file_once(
+    drive: Drive,
+) -> None:
+    file = drive.file("a", DATA)
+    for asked in (
         "bytes=0-0,2-2",
         "bytes=" + ",".join(f"{n}-{n}" for n in range(0, 2000, 2)),
         "bytes=" + ",".join(["0-"] * 1000),
         "bytes=9-1",
         "pages=1-2",
-    ],
-)
-def test_u12_what_one_span_cannot_answer_is_the_whole_file_once(
-    drive: Drive, asked: str
-) -> None:
-    file = drive.file("a", DATA)
-    answer = drive.read(file, Range=asked)
-    assert answer.status_code == 200
-    assert answer.data == DATA
+    ):
+        answer = drive.read(file, Range=asked)
+        assert answer.status_code == 200
+        assert answer.data == DATA
 
 
-@pytest.mark.parametrize("asked", ["bytes=999999999-", "bytes=-0", "bytes=768000-"])
-def test_u12_a_range_outside_is_a_416(drive: Drive, asked: str) -> None:
+def test_u12_a_range_outside_is_a_416(drive: Drive) -> None:
     file = drive.file("a", DATA)
-    answer = drive.read(file, Range=asked)
-    assert answer.status_code == 416
-    assert answer.headers["Content-Range"] == f"bytes */{len(DATA)}"
+    for asked in ("bytes=999999999-", "bytes=-0", f"bytes={len(DATA)}-"):
+        answer = drive.read(file, Range=asked)
+        assert answer.status_code == 416
+        assert answer.headers["Content-Range"] == f"bytes */{len(DATA)}"
     empty = drive.file("empty")
     assert drive.read(empty, Range="bytes=0-").status_code == 416
     assert drive.read(empty).status_code == 200
@@ -292,24 +294,19 @@ def test_a_download_lets_go_of_the_database(drive: Drive, app: Flask) -> None:
     answer.close()
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/files/file/{id}/x.css",
-        "/files/file/{id};.js",
-        "/files/file/{id}%2f..%2f..%2fstatic%2fa.css",
-        "/files/folder/{root}/x.css",
-        "/files/file/{id}/download/x.css",
-        "/files/x.css",
-    ],
-)
-def test_h10_no_address_can_be_dressed_up_as_a_style_sheet(
-    drive: Drive, path: str
-) -> None:
+def test_h10_no_address_can_be_dressed_up_as_a_style_sheet(drive: Drive) -> None:
     file = drive.file("a", b"secret")
     control = drive.read(file)
     assert "no-store" in control.headers["Cache-Control"]
-    answer = drive.get(path.format(id=file, root=drive.root))
-    assert answer.status_code in (404, 405)
-    assert "no-store" in answer.headers["Cache-Control"]
-    assert b"secret" not in answer.data
+    for path in (
+        f"/files/file/{file}/x.css",
+        f"/files/file/{file};.js",
+        f"/files/file/{file}%2f..%2f..%2fstatic%2fa.css",
+        f"/files/folder/{drive.root}/x.css",
+        f"/files/file/{file}/download/x.css",
+        "/files/x.css",
+    ):
+        answer = drive.get(path)
+        assert answer.status_code in (404, 405)
+        assert "no-store" in answer.headers["Cache-Control"]
+        assert b"secret" not in answer.data

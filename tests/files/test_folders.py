@@ -1,6 +1,5 @@
 """Folders: making, renaming and moving, for scripts and for forms."""
 
-import pytest
 from flask import Flask
 
 from files import services, tree
@@ -45,13 +44,13 @@ def test_a_form_leads_back_to_the_folder(drive: Drive) -> None:
     assert "new" in drive.get(answer.location).text
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\x00", "a\u202e", "x" * 256])
-def test_bad_names_are_refused(drive: Drive, name: str) -> None:
-    answer = drive.post(f"/files/folder/{drive.root}/folders", name=name)
-    assert (answer.status_code, code(answer)) == (400, "bad_name")
+def test_bad_names_are_refused(drive: Drive) -> None:
     file = drive.file("good")
-    answer = drive.post(f"/files/file/{file}/rename", name=name)
-    assert (answer.status_code, code(answer)) == (400, "bad_name")
+    for name in ("", ".", "..", "a/b", "a\x00", "a\u202e", "x" * 256):
+        answer = drive.post(f"/files/folder/{drive.root}/folders", name=name)
+        assert (answer.status_code, code(answer)) == (400, "bad_name")
+        answer = drive.post(f"/files/file/{file}/rename", name=name)
+        assert (answer.status_code, code(answer)) == (400, "bad_name")
     assert drive.names() == ["good"]
 
 
@@ -120,13 +119,13 @@ def test_moving_where_it_is_changes_nothing(drive: Drive) -> None:
     assert drive.names() == ["a"]
 
 
-@pytest.mark.parametrize("depth", [0, 1, 2])
-def test_a_folder_never_goes_into_itself(drive: Drive, depth: int) -> None:
+def test_a_folder_never_goes_into_itself(drive: Drive) -> None:
     chain = [drive.folder("0")]
     for name in ("1", "2"):
         chain.append(drive.folder(name, chain[-1]))
-    answer = drive.post(f"/files/folder/{chain[0]}/move", folder=chain[depth])
-    assert (answer.status_code, code(answer)) == (409, "conflict")
+    for target in chain:
+        answer = drive.post(f"/files/folder/{chain[0]}/move", folder=target)
+        assert (answer.status_code, code(answer)) == (409, "conflict")
     assert drive.names(chain[1]) == ["2"]
 
 

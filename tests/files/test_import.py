@@ -60,6 +60,7 @@ def test_a_tree_goes_in_as_it_is(run: Run, drive: Drive, tree: Path) -> None:
     assert drive.names(top["empty folder"]) == []
 
 
+@pytest.mark.sqlite
 def test_a_file_keeps_its_time(run: Run, drive: Drive, tree: Path) -> None:
     run(tree)
     text = drive.get(f"/files/file/{ids(drive)['a.txt']}").text
@@ -89,6 +90,7 @@ def test_what_differs_is_reported_and_kept(run: Run, drive: Drive, tree: Path) -
     assert drive.read(ids(drive)["a.txt"]).data == b"changed"
 
 
+@pytest.mark.sqlite
 def test_into_a_folder_that_is_made(run: Run, drive: Drive, tree: Path) -> None:
     assert run(tree, "--into", "deep/er").exit_code == 0
     assert drive.names() == ["deep"]
@@ -98,6 +100,7 @@ def test_into_a_folder_that_is_made(run: Run, drive: Drive, tree: Path) -> None:
     assert run(tree, "--into", "deep/../x").exit_code == 1
 
 
+@pytest.mark.sqlite
 def test_names_that_cannot_be_kept_are_reported_and_the_rest_goes_in(
     run: Run, drive: Drive, tree: Path
 ) -> None:
@@ -115,6 +118,7 @@ def test_names_that_cannot_be_kept_are_reported_and_the_rest_goes_in(
     assert set(ids(drive)) == {"folder", "empty folder", "a.txt", "empty"}
 
 
+@pytest.mark.sqlite
 def test_two_spellings_of_one_name_are_not_merged(
     run: Run, drive: Drive, tree: Path
 ) -> None:
@@ -126,6 +130,7 @@ def test_two_spellings_of_one_name_are_not_merged(
     assert "composed" in result.output
 
 
+@pytest.mark.sqlite
 def test_links_and_special_files_are_left_out(
     run: Run, drive: Drive, tree: Path
 ) -> None:
@@ -141,6 +146,7 @@ def test_links_and_special_files_are_left_out(
     assert set(ids(drive)) == {"folder", "empty folder", "a.txt", "empty"}
 
 
+@pytest.mark.sqlite
 def test_a_folder_where_a_file_is(run: Run, drive: Drive, tree: Path) -> None:
     drive.file("folder")
     drive.folder("a.txt")
@@ -149,6 +155,7 @@ def test_a_folder_where_a_file_is(run: Run, drive: Drive, tree: Path) -> None:
     assert "2 could not be brought in" in result.output
 
 
+@pytest.mark.sqlite
 def test_nobody_is_told_clearly(run: Run, tree: Path) -> None:
     result = run(tree, user="nobody")
     assert result.exit_code == 1
@@ -156,6 +163,7 @@ def test_nobody_is_told_clearly(run: Run, tree: Path) -> None:
     assert run(tree / "missing").exit_code == 2
 
 
+@pytest.mark.sqlite
 def test_the_quota_stops_it(make_app: Callable[..., Flask], tree: Path) -> None:
     from auth.services import create_user
 
@@ -170,6 +178,7 @@ def test_the_quota_stops_it(make_app: Callable[..., Flask], tree: Path) -> None:
     assert "you have" in result.output
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("change", [b"longer than before", b""])
 def test_a_file_that_changes_under_the_reader_is_reported(
     app: Flask,

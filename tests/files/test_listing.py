@@ -57,9 +57,17 @@ KEYS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("direction", ["asc", "desc"])
-@pytest.mark.parametrize("sort", ["name", "size", "date"])
+ORDERS = [(s, d) for s in ("name", "size", "date") for d in ("asc", "desc")]
+
+
 def test_pages_in_every_order_show_every_row_once(
+    drive: Drive, app: Flask, folder: str
+) -> None:
+    for sort, direction in ORDERS:
+        every_row_once(drive, app, folder, sort, direction)
+
+
+def every_row_once(
     drive: Drive, app: Flask, folder: str, sort: str, direction: str
 ) -> None:
     rows = []
@@ -90,23 +98,22 @@ def test_the_pager_of_the_page_leads_to_the_end(drive: Drive, folder: str) -> No
     assert names[-1] == f"file {COUNT - 1}.txt"
 
 
-def test_a_row_that_goes_meanwhile_does_not_break_the_pager(drive: Drive) -> None:
-    for n in range(PAGE + 5):
-        drive.folder(f"{n:03}")
+def test_a_row_that_goes_meanwhile_does_not_break_the_pager(
+    drive: Drive, app: Flask
+) -> None:
+    fill(app, drive.user_id, drive.root, (f"{n:03}" for n in range(PAGE + 5)))
     page = drive.page()
     last = page.rows[-1]
-    drive.post(f"/files/folder/{last['id']}/delete")
+    drive.post(f"/files/file/{last['id']}/delete")
     assert page.next_url is not None
     assert drive.page(page.next_url).rows[0]["name"] == "100"
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
+def test_a_broken_link_to_more_rows_is_a_400(drive: Drive) -> None:
+    for query in (
         "sort=owner",
         "direction=up",
         "after=x",
-        "after=",
         "after=W10",
         "after=WzEsMiwzXQ",
         "after=eyJhIjoxfQ",
@@ -116,21 +123,18 @@ def test_a_row_that_goes_meanwhile_does_not_break_the_pager(drive: Drive) -> Non
         "sort=date&after=WzEsIjAwMDEtMDEtMDFUMDA6MDA6MDArMTQ6MDAiLCJhIl0",
         "after=WzAsbnVsbCwiXHVkODAwIl0",
         "after=" + "a" * 3000,
-    ],
-)
-def test_a_broken_link_to_more_rows_is_a_400(drive: Drive, query: str) -> None:
-    answer = drive.get(f"/files/folder/{drive.root}?{query}")
-    if query == "after=":
-        assert answer.status_code in (200, 400)
-    else:
-        assert answer.status_code == 400
-    assert drive.get(f"/files/trash?{query}").status_code in (200, 400)
+    ):
+        assert drive.get(f"/files/folder/{drive.root}?{query}").status_code == 400
+        assert drive.get(f"/files/trash?{query}").status_code in (200, 400)
 
 
-@pytest.mark.parametrize("direction", ["asc", "desc"])
-@pytest.mark.parametrize("sort", ["name", "size", "date"])
-def test_every_page_comes_straight_out_of_an_index(
-    drive: Drive, app: Flask, folder: str, sort: str, direction: str
+def test_every_page_comes_straight_out_of_an_index(app: Flask, folder: str) -> None:
+    for sort, direction in ORDERS:
+        straight_out_of_an_index(app, folder, sort, direction)
+
+
+def straight_out_of_an_index(
+    app: Flask, folder: str, sort: str, direction: str
 ) -> None:
     with app.app_context():
         order = Order(sort, direction)
@@ -175,12 +179,13 @@ def _for_driver(dialect: str, params: dict[str, Any]) -> Any:
     return values if dialect != "sqlite" else tuple(values.values())
 
 
-def test_a_page_asks_the_same_few_questions_of_any_folder(
-    drive: Drive, app: Flask
+def test_a_page_costs_the_same_in_any_folder(
+    drive: Drive, app: Flask, database_kind: str
 ) -> None:
     small, large = drive.folder("small"), drive.folder("large")
     fill(app, drive.user_id, small, (f"{n}" for n in range(PAGE)))
-    fill(app, drive.user_id, large, (f"{n}" for n in range(50_000)))
+    count = 50_000 if database_kind == "sqlite" else 10_000
+    fill(app, drive.user_id, large, (f"{n}" for n in range(count)))
 
     def cost(folder: str) -> float:
         times = []
@@ -195,10 +200,10 @@ def test_a_page_asks_the_same_few_questions_of_any_folder(
 
     cost(small)
     ratio = cost(large) / cost(small)
-    # Reading 50,000 rows would take hundreds of times as long; the bound is generous.
+    # Reading all the rows would take a hundred times as long; the bound is generous.
     assert ratio < 3, ratio
     began = time.perf_counter()
     assert drive.get(f"/files/folder/{large}").status_code == 200
     assert time.perf_counter() - began < 1
     page = drive.page(f"/files/folder/{large}")
-    assert "50,000" in page.text or "50000" in page.text
+    assert f"{count:,}" in page.text or str(count) in page.text

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-import pytest
 from flask import Flask
 from sqlalchemy import func, select, update
 
@@ -65,22 +64,20 @@ def test_restoring_keeps_both(drive: Drive) -> None:
     assert drive.read(first).data == b"1"
 
 
-@pytest.mark.parametrize("gone", ["trashed", "purged", "above"])
-def test_restoring_to_the_top_when_the_old_place_is_gone(
-    drive: Drive, gone: str
-) -> None:
-    outer = drive.folder("outer")
-    inner = drive.folder("inner", outer)
-    file = drive.file("a", b"1", inner)
-    drive.post(f"/files/file/{file}/delete")
-    place = outer if gone == "above" else inner
-    drive.post(f"/files/folder/{place}/delete")
-    if gone == "purged":
-        assert drive.post(f"/files/folder/{place}/purge").status_code == 200
-    answer = drive.form(f"/files/file/{file}/restore")
-    text = drive.get(answer.location).text
-    assert "Its old folder is gone" in text
-    assert "a" in drive.names()
+def test_restoring_to_the_top_when_the_old_place_is_gone(drive: Drive) -> None:
+    for gone in ("trashed", "purged", "above"):
+        outer = drive.folder(f"outer {gone}")
+        inner = drive.folder("inner", outer)
+        file = drive.file(gone, b"1", inner)
+        drive.post(f"/files/file/{file}/delete")
+        place = outer if gone == "above" else inner
+        drive.post(f"/files/folder/{place}/delete")
+        if gone == "purged":
+            assert drive.post(f"/files/folder/{place}/purge").status_code == 200
+        answer = drive.form(f"/files/file/{file}/restore")
+        text = drive.get(answer.location).text
+        assert "Its old folder is gone" in text
+        assert gone in drive.names()
 
 
 def test_deleting_offers_to_undo_it(drive: Drive) -> None:
@@ -191,14 +188,14 @@ def test_what_lay_too_long_is_purged(drive: Drive, app: Flask) -> None:
     assert [row["name"] for row in drive.trash()] == ["young"]
 
 
-def test_purging_fifty_thousand_files_takes_a_handful_of_statements(
+def test_purging_thousands_of_files_takes_a_handful_of_statements(
     drive: Drive, app: Flask
 ) -> None:
     folder = drive.folder("many")
-    fill(app, drive.user_id, folder, (f"{n}" for n in range(50_000)))
+    fill(app, drive.user_id, folder, (f"{n}" for n in range(5_000)))
     drive.post(f"/files/folder/{folder}/delete")
     with Statements(app) as statements:
         answer = drive.post(f"/files/folder/{folder}/purge")
-    assert answer.get_json() == {"purged": 50_001}
-    assert len(statements.seen) < 150
-    assert states(app) == {BlobState.TOMBSTONED: 50_000}
+    assert answer.get_json() == {"purged": 5_001}
+    assert len(statements.seen) < 30
+    assert states(app) == {BlobState.TOMBSTONED: 5_000}

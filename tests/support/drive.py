@@ -135,12 +135,20 @@ def check_books(app: Flask) -> None:
 
 
 def _check_counters() -> None:
-    entries = db.session.scalars(select(Entry)).all()
-    for folder in (one for one in entries if one.kind == FOLDER):
-        inside = [one for one in entries if one.parent_id == folder.id]
-        files = [one for one in inside if one.kind == FILE]
-        counted = (len(files), len(inside) - len(files), sum(f.size for f in files))
-        assert (folder.files, folder.folders, folder.bytes) == counted, folder.name
+    counted = (
+        select(
+            Entry.parent_id,
+            func.sum(Entry.kind),
+            func.count() - func.sum(Entry.kind),
+            func.sum(Entry.size),
+        )
+        .where(Entry.parent_id.is_not(None))
+        .group_by(Entry.parent_id)
+    )
+    inside = {row[0]: tuple(map(int, row[1:])) for row in db.session.execute(counted)}
+    columns = select(Entry.id, Entry.name, Entry.files, Entry.folders, Entry.bytes)
+    for row in db.session.execute(columns.where(Entry.kind == FOLDER)):
+        assert tuple(row[2:]) == inside.get(row.id, (0, 0, 0)), row.name
 
 
 def _check_quota() -> None:
@@ -153,7 +161,8 @@ def _check_quota() -> None:
 
 def _check_tops() -> None:
     """Every chain ends in a root or in the trash, and each user has one root."""
-    entries = {one.id: one for one in db.session.scalars(select(Entry))}
+    columns = select(Entry.id, Entry.parent_id, Entry.owner_id, Entry.trashed_at)
+    entries = {row.id: row for row in db.session.execute(columns)}
     for entry in entries.values():
         seen = set()
         while entry.parent_id is not None:
@@ -161,11 +170,8 @@ def _check_tops() -> None:
             seen.add(entry.id)
             assert entries[entry.parent_id].owner_id == entry.owner_id
             entry = entries[entry.parent_id]
-    roots = [
-        one.owner_id
-        for one in entries.values()
-        if one.parent_id is None and one.trashed_at is None
-    ]
+    tops = [row for row in entries.values() if row.parent_id is None]
+    roots = [row.owner_id for row in tops if row.trashed_at is None]
     assert len(roots) == len(set(roots))
 
 
