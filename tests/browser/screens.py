@@ -1,9 +1,11 @@
 """Take the pictures of the README from the real pages, with pleasant sample data.
 
-Run it from the top of the repository: `python tests/browser/screens.py`.
+Run it from the top of the repository: `python tests/browser/screens.py [FOLDER]`. The
+members stand in FOLDER, which must be new and goes again; its path is in the pictures.
 """
 
 import os
+import shutil
 import sqlite3
 import sys
 import tempfile
@@ -126,16 +128,17 @@ def take_all(browser: Browser, site: Site) -> None:
 
 def main() -> None:
     """Start a site and a browser, take the pictures, and put everything away."""
-    with (
-        tempfile.TemporaryDirectory(prefix="holdfast-") as folder,
-        sync_playwright() as playwright,
-    ):
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
-        with Site(Path(folder)) as site:
+    folder = Path(sys.argv[1]) if sys.argv[1:] else Path(tempfile.mkdtemp()) / "disks"
+    folder.mkdir()
+    try:
+        with sync_playwright() as playwright, Site(folder) as site:
+            browser = playwright.chromium.launch(
+                executable_path="/usr/bin/chromium", args=["--no-sandbox"]
+            )
             take_all(browser, site)
-        browser.close()
+            browser.close()
+    finally:
+        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
