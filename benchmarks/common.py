@@ -20,6 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from support.client import Client  # noqa: E402 - found by the line above
+
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 BUFFER = 1 << 20
 
@@ -151,11 +153,11 @@ def fetch(port: int, head: bytes, size: int) -> float:
         return time.perf_counter() - begun
 
 
-def session_headers(person: object) -> dict[str, str]:
+def session_headers(person: Client) -> dict[str, str]:
     """The cookie and token of somebody who is signed in."""
-    cookies = person.cookies.items()  # type: ignore[attr-defined]
-    cookie = "; ".join(f"{name}={value}" for name, value in cookies)
-    return {"Cookie": cookie, "X-CSRFToken": person.token}  # type: ignore[attr-defined]
+    token = person.token  # reading it may set the cookie
+    cookie = "; ".join(f"{name}={value}" for name, value in person.cookies.items())
+    return {"Cookie": cookie, "X-CSRFToken": token}
 
 
 def resident(pid: int) -> int:
