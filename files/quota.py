@@ -4,7 +4,7 @@ What counts are the logical bytes of live and trashed files.
 """
 
 from flask import current_app
-from sqlalchemy import func, select, update
+from sqlalchemy import update
 
 from auth.models import User
 from files.errors import OverQuota
@@ -81,11 +81,3 @@ def charge(session: AnySession, user: User, amount: int) -> None:
     ).one_or_none()
     if taken is None:
         raise over_quota(session, user, amount)
-
-
-def counted(session: AnySession, user_id: int) -> int:
-    """Add up what the user's files hold; it equals `used_bytes` at all times."""
-    total = session.scalar(
-        select(func.sum(Entry.size)).where(Entry.owner_id == user_id)
-    )
-    return int(total or 0)
