@@ -7,6 +7,7 @@ somebody else wrote in between.
 """
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -28,6 +29,9 @@ _PRAGMAS = (
     f"busy_timeout={BUSY_SECONDS * 1000}",
 )
 _WRITING = "holdfast_writing"
+# SQLite lets one writer in, and the others sleep ever longer before they look again.
+# Threads of this process queue here instead, so that the next one goes on at once.
+_queue = threading.Lock()
 
 
 class Base(DeclarativeBase):
@@ -103,14 +107,29 @@ def transaction() -> Iterator[scoped_session[FlaskSession]]:
     own = session()
     own.info[_WRITING] = True
     try:
-        _begin(own)
-        yield session
-        own.commit()
-    except BaseException:
-        own.rollback()
-        raise
+        with _turn(own):
+            try:
+                _begin(own)
+                yield session
+                own.commit()
+            except BaseException:
+                own.rollback()
+                raise
     finally:
         own.info.pop(_WRITING, None)
+
+
+@contextmanager
+def _turn(session: Session) -> Iterator[None]:
+    """Wait for the other writers of this process where only one can write."""
+    alone = session.get_bind().dialect.name == "sqlite"
+    # Whoever waited in vain meets the lock of the database, and its clear error.
+    got = alone and _queue.acquire(timeout=BUSY_SECONDS)
+    try:
+        yield
+    finally:
+        if got:
+            _queue.release()
 
 
 def _begin(session: Session) -> None:
