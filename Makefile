@@ -5,7 +5,7 @@ PYTEST := $(PY) -m pytest -n auto --dist loadfile
 RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 
-.PHONY: run test lint format types docs lock help
+.PHONY: run test soak lint format types docs lock help
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -16,6 +16,12 @@ run: $(RUNTIME) ## set up what is missing, then serve http://127.0.0.1:5000
 
 test: $(DEV) lint types ## set up what is missing, then run the whole gate
 	$(PYTEST)
+
+soak: $(DEV) ## the long runs: kill -9 over uploads, the engine against a dict, rot
+	HOLDFAST_TEST_KILLS=$${HOLDFAST_TEST_KILLS:-200} \
+		$(PY) -m pytest -n0 -s --timeout 3600 tests/web/test_kill.py
+	SOAK=$${SOAK:-20} $(PYTEST) --timeout 3600 \
+		tests/raid/test_array_machine.py tests/raid/test_array_rot.py
 
 lint: $(DEV) ## check format and style
 	$(PY) -m ruff format --check .
