@@ -13,7 +13,7 @@ from contextlib import closing
 
 from benchmarks.common import Row, report, scratch
 from support.client import Client
-from support.site import Site
+from support.site import Site, until
 
 ROWS = """
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count)
@@ -64,10 +64,14 @@ def _server_time(site: Site, person: Client, path: str) -> float:
     answer = person.get(path).expect(200)
     assert len(answer.page.rows) == 100
     wanted = answer.headers["X-Request-ID"]
-    for line in reversed(site.server.log.read_text().splitlines()):
-        if wanted in line:
-            return float(line.partition('"ms": ')[2].split(",")[0].rstrip("}"))
-    raise AssertionError("the request left no line in the log")
+    # The line is written when the answer has left.
+    line = until(lambda: _line(site, wanted), 10, 0.01, "the line of the request")
+    return float(line.partition('"ms": ')[2].split(",")[0].rstrip("}"))
+
+
+def _line(site: Site, wanted: str) -> str:
+    lines = reversed(site.server.log.read_text().splitlines())
+    return next((line for line in lines if wanted in line), "")
 
 
 def _measure(site: Site, files: int, rounds: int) -> int:
