@@ -89,9 +89,13 @@ class Acceptance:
 
     def _slice(self, name: str, source: Path) -> Path:
         """The tree itself, or with --quick a few dozen files of it."""
+        target = self.folder / "slice" / name
+        if not self.quick and name == "stdlib":
+            # What was installed beside the standard library is none of it.
+            apart = shutil.ignore_patterns("site-packages")
+            return Path(shutil.copytree(source, target, symlinks=True, ignore=apart))
         if not self.quick or name == "odd":
             return source
-        target = self.folder / "slice" / name
         kept = sorted(path for path in source.rglob("*") if _is_plain(path))
         for path in kept[:: max(1, len(kept) // 60)]:
             copy = target / path.relative_to(source)

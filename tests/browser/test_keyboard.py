@@ -14,26 +14,28 @@ def keys(desk: Desk) -> Desk:
     return desk
 
 
-def focused(desk: Desk) -> str:
-    """The name of the row that has the focus."""
-    script = "document.activeElement.closest('tr')?.dataset.name ?? ''"
-    return str(desk.page.evaluate(script))
+def expect_focus(desk: Desk, name: str) -> None:
+    """Wait until the row of this name has the focus: a dialog gives it back late."""
+    script = """name => (
+        document.activeElement.closest('tr')?.dataset.name ?? ''
+    ) === name"""
+    desk.page.wait_for_function(script, arg=name)
 
 
 def test_arrows_move_and_space_selects(keys: Desk) -> None:
     press = keys.page.keyboard.press
     press("ArrowDown")
-    assert focused(keys) == "b.txt"
+    expect_focus(keys, "b.txt")
     press("Space")
     expect(keys.row("b.txt").locator("input")).to_be_checked()
     press("End")
-    assert focused(keys) == "c.txt"
+    expect_focus(keys, "c.txt")
     press("ArrowDown")
-    assert focused(keys) == "c.txt"
+    expect_focus(keys, "c.txt")
     press("Shift+ArrowUp")
     expect(keys.page.locator("[data-count]")).to_have_text("2 selected")
     press("Home")
-    assert focused(keys) == "a.txt"
+    expect_focus(keys, "a.txt")
 
 
 def test_all_none_and_the_third_state(keys: Desk) -> None:
@@ -54,11 +56,11 @@ def test_rename_delete_new_folder_and_up(keys: Desk) -> None:
     press("F2")
     expect(page.locator("#rename-name")).to_be_focused()
     press("Escape")
-    assert focused(keys) == "a.txt"
+    expect_focus(keys, "a.txt")
     press("Delete")
     page.locator(".toast-line").wait_for()
-    assert keys.names() == ["b.txt", "c.txt"]
-    assert focused(keys) == "b.txt"
+    keys.expect_names(["b.txt", "c.txt"])
+    expect_focus(keys, "b.txt")
     press("F7")
     expect(page.locator("#folder-name")).to_be_focused()
     page.keyboard.type("Box")
@@ -76,7 +78,7 @@ def test_help_opens_and_the_focus_returns(keys: Desk) -> None:
     expect(keys.page.locator("dialog[open]")).to_contain_text("Move to the trash")
     keys.page.keyboard.press("Escape")
     expect(keys.page.locator("dialog[open]")).to_have_count(0)
-    assert focused(keys) == "a.txt"
+    expect_focus(keys, "a.txt")
 
 
 def test_keys_stay_with_whoever_is_writing(keys: Desk) -> None:
@@ -87,7 +89,7 @@ def test_keys_stay_with_whoever_is_writing(keys: Desk) -> None:
         page.keyboard.press(key)
     expect(page.locator("dialog[open]")).to_have_count(0)
     expect(page.locator("tbody :checked")).to_have_count(0)
-    assert keys.names() == ["a.txt", "b.txt", "c.txt"]
+    keys.expect_names(["a.txt", "b.txt", "c.txt"])
 
 
 def test_menus_by_keys(keys: Desk) -> None:
@@ -100,7 +102,7 @@ def test_menus_by_keys(keys: Desk) -> None:
     assert "Rename" in page.evaluate("document.activeElement.textContent")
     press("Escape")
     expect(page.locator("details[open]")).to_have_count(0)
-    assert focused(keys) == "b.txt"
+    expect_focus(keys, "b.txt")
     assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
 
 

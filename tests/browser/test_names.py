@@ -22,7 +22,7 @@ def test_a_name_is_only_text(desk: Desk, name: str) -> None:
     alerts: list[str] = []
     page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
     desk.put((name, b"hello"))
-    assert desk.names() == [name]
+    desk.expect_names([name])
     assert desk.row(name).locator("[data-open] bdi").inner_text() == name
     desk.row(name).locator("[data-open]").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(name)
@@ -33,7 +33,7 @@ def test_a_name_is_only_text(desk: Desk, name: str) -> None:
     desk.act(name, "Delete")
     page.locator(".toast-line", has_text=name).wait_for()
     desk.go("/files/trash")
-    assert desk.names() == [name]
+    desk.expect_names([name])
     desk.act(name, "Delete for good")
     expect(page.locator(".doomed")).to_have_text(name)
     assert "49" not in page.inner_text("main")

@@ -44,7 +44,7 @@ def test_upload_fetch_rename(plain: Desk, tmp_path: Path) -> None:
     upload(plain, tmp_path, ("one.bin", DATA), ("two.bin", b"two"))
     assert plain.fetch("one.bin", tmp_path) == DATA
     upload(plain, tmp_path, ("one.bin", b"again"))
-    assert plain.names() == ["one (2).bin", "one.bin", "two.bin"]
+    plain.expect_names(["one (2).bin", "one.bin", "two.bin"])
     plain.act("two.bin", "Rename")
     plain.page.fill("#name", "three.bin")
     plain.page.get_by_role("button", name="Rename").click()
@@ -66,15 +66,15 @@ def test_folder_selection_move_delete_undo(plain: Desk, tmp_path: Path) -> None:
     page.get_by_role("button", name="Move here").click()
     expect(plain.told()).to_contain_text("moved")
     plain.go("/files/")
-    assert plain.names() == ["Box", "c.txt"]
+    plain.expect_names(["Box", "c.txt"])
     plain.act("c.txt", "Delete")
     expect(page.locator(".notice")).to_contain_text("c.txt")
     page.get_by_role("button", name="Undo").click()
     expect(plain.told()).to_contain_text("is back")
     plain.go("/files/")
-    assert plain.names() == ["Box", "c.txt"]
+    plain.expect_names(["Box", "c.txt"])
     plain.enter("Box")
-    assert plain.names() == ["a.txt", "b.txt"]
+    plain.expect_names(["a.txt", "b.txt"])
 
 
 def test_trash_restore_purge(plain: Desk, tmp_path: Path) -> None:
@@ -89,12 +89,12 @@ def test_trash_restore_purge(plain: Desk, tmp_path: Path) -> None:
     page.locator(".selection-bar").get_by_role("button", name="Restore").click()
     expect(plain.told()).to_contain_text("is back")
     plain.go("/files/trash")
-    assert plain.names() == ["lose.txt"]
+    plain.expect_names(["lose.txt"])
     plain.act("lose.txt", "Delete for good")
     page.get_by_role("button", name="Delete for good").click()
     expect(page.locator(".empty .big")).to_have_text("The trash is empty.")
     plain.go("/files/")
-    assert plain.names() == ["keep.txt"]
+    plain.expect_names(["keep.txt"])
 
 
 def test_nothing_that_needs_scripts_is_shown(plain: Desk, tmp_path: Path) -> None:

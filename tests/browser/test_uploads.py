@@ -52,9 +52,9 @@ def test_drop_onto_a_folder(desk: Desk) -> None:
     expect(page.locator("[data-drop-hint]")).to_contain_text("Box")
     page.evaluate(DROP, ["tr[data-name=Box]", "note.txt", "dropped", True])
     page.locator("[data-tray] h2", has_text="1 file uploaded").wait_for()
-    assert desk.names() == ["Box"]
+    desk.expect_names(["Box"])
     desk.enter("Box")
-    assert desk.names() == ["note.txt"]
+    desk.expect_names(["note.txt"])
 
 
 def test_progress_is_shown_and_cancel_keeps_nothing(desk: Desk) -> None:
@@ -72,7 +72,7 @@ def test_progress_is_shown_and_cancel_keeps_nothing(desk: Desk) -> None:
     upload.get_by_role("button", name="Cancel: slow.bin").click()
     expect(note).to_have_text("Cancelled. Nothing was kept.")
     page.reload()
-    assert desk.names() == []
+    desk.expect_names([])
 
 
 def test_leaving_while_sending_is_asked_about(desk: Desk) -> None:

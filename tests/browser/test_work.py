@@ -28,7 +28,7 @@ def test_an_empty_folder_says_what_to_do(desk: Desk) -> None:
 
 def test_upload_by_picker_and_fetch(desk: Desk, tmp_path: Path) -> None:
     desk.put(("kelp.bin", KELP), ("empty.txt", b""))
-    assert desk.names() == ["empty.txt", "kelp.bin"]
+    desk.expect_names(["empty.txt", "kelp.bin"])
     assert desk.row("kelp.bin").get_attribute("data-size") == "300000"
     assert desk.fetch("kelp.bin", tmp_path) == KELP
     assert "2 files" in desk.page.inner_text(".summary")
@@ -62,7 +62,7 @@ def test_a_refused_name_is_explained_in_the_dialog(desk: Desk) -> None:
     assert "b.txt" in problem.inner_text()
     assert desk.page.locator("#rename-name").get_attribute("aria-invalid") == "true"
     desk.page.keyboard.press("Escape")
-    assert desk.names() == ["a.txt", "b.txt"]
+    desk.expect_names(["a.txt", "b.txt"])
 
 
 def test_move_a_selection_and_take_it_back(desk: Desk) -> None:
@@ -78,10 +78,10 @@ def test_move_a_selection_and_take_it_back(desk: Desk) -> None:
     page.click("dialog[open] button[type=submit]")
     toast = page.locator(".toast-line", has_text="Moved 3 items to Box.")
     toast.wait_for()
-    assert desk.names() == ["Box"]
+    desk.expect_names(["Box"])
     toast.get_by_role("button", name="Undo").click()
     desk.row("c.txt").wait_for()
-    assert desk.names() == ["Box", "a.txt", "b.txt", "c.txt"]
+    desk.expect_names(["Box", "a.txt", "b.txt", "c.txt"])
 
 
 def test_drag_rows_onto_a_folder_and_a_breadcrumb(desk: Desk) -> None:
@@ -90,11 +90,11 @@ def test_drag_rows_onto_a_folder_and_a_breadcrumb(desk: Desk) -> None:
     page = desk.page
     desk.row("a.txt").locator("td.changed").drag_to(desk.row("Box"))
     page.locator(".toast-line", has_text="Moved “a.txt” to Box.").wait_for()
-    assert desk.names() == ["Box"]
+    desk.expect_names(["Box"])
     desk.enter("Box")
     desk.row("a.txt").locator("td.changed").drag_to(page.locator(".crumbs a").first)
     page.locator(".toast-line", has_text="to Files.").wait_for()
-    assert desk.names() == []
+    desk.expect_names([])
 
 
 def test_delete_and_undo(desk: Desk) -> None:
@@ -102,7 +102,7 @@ def test_delete_and_undo(desk: Desk) -> None:
     desk.act("a.txt", "Delete")
     toast = desk.page.locator(".toast-line", has_text="“a.txt” is in the trash.")
     toast.wait_for()
-    assert desk.names() == ["b.txt"]
+    desk.expect_names(["b.txt"])
     toast.get_by_role("button", name="Undo").click()
     desk.row("a.txt").wait_for()
     expect(desk.row("a.txt").locator("[data-open]")).to_be_focused()
@@ -125,7 +125,7 @@ def test_restore_and_purge_from_the_trash(desk: Desk) -> None:
     page.get_by_role("button", name="Delete for good").click()
     expect(page.locator(".empty .big")).to_have_text("The trash is empty.")
     desk.go("/files/")
-    assert desk.names() == ["keep.txt"]
+    desk.expect_names(["keep.txt"])
 
 
 def test_empty_the_whole_trash(desk: Desk) -> None:
@@ -142,11 +142,11 @@ def test_empty_the_whole_trash(desk: Desk) -> None:
 def test_sorting_is_announced(desk: Desk) -> None:
     desk.put(("small 10.txt", b"1"), ("big 9.txt", b"22222"), ("small 9.txt", b"3"))
     desk.make_folder("Zoo")
-    assert desk.names() == ["Zoo", "big 9.txt", "small 9.txt", "small 10.txt"]
+    desk.expect_names(["Zoo", "big 9.txt", "small 9.txt", "small 10.txt"])
     head = desk.page.locator("th.size")
     desk.page.get_by_role("link", name="Size").click()
     expect(head).to_have_attribute("aria-sort", "ascending")
-    assert desk.names() == ["Zoo", "small 9.txt", "small 10.txt", "big 9.txt"]
+    desk.expect_names(["Zoo", "small 9.txt", "small 10.txt", "big 9.txt"])
     desk.page.get_by_role("link", name="Size").click()
     expect(head).to_have_attribute("aria-sort", "descending")
     assert desk.names()[:2] == ["Zoo", "big 9.txt"]

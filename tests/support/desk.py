@@ -76,6 +76,13 @@ class Desk:
         rows = self.page.locator("[data-rows] tbody tr")
         return [row.get_attribute("data-name") or "" for row in rows.all()]
 
+    def expect_names(self, names: list[str]) -> None:
+        """Wait until the table shows exactly these, from the top."""
+        rows = self.page.locator("[data-rows] tbody tr")
+        expect(rows).to_have_count(len(names))
+        for row, name in zip(rows.all(), names, strict=True):
+            expect(row).to_have_attribute("data-name", name)
+
     def make_folder(self, name: str) -> None:
         """Make a folder from the page's menu."""
         self.page.click("[data-new-folder] summary")
