@@ -12,7 +12,13 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
-from raid.errors import MemberError, MemberMissing, RaidError
+from raid.errors import (
+    MemberError,
+    MemberFull,
+    MemberMissing,
+    MemberReadOnly,
+    RaidError,
+)
 from raid.geometry import Level, Shape
 from raid.health import Health
 from raid.member import Member
@@ -162,6 +168,8 @@ class Array:
         try:
             self.members[slot].check()
         except MemberError as error:
+            if isinstance(error, (MemberFull, MemberReadOnly)):
+                self.health.ok(slot)  # it answered: it can be read
             self.health.note(slot, error, by_check=True)
             raise
         self.health.checked(slot)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from raid.array import Array
-from raid.errors import DamagedObject, ObjectExists, ObjectMissing
+from raid.errors import DamagedObject, MemberFailing, ObjectExists, ObjectMissing
 from raid.format import object_length, payload_offset
 from raid.geometry import unit_views
 from raid.keys import (
@@ -42,8 +42,14 @@ def put_shard(
     It is made from the other roles, every unit verified against a table that the
     manifest vouches for, so what is published is right whoever was wrong.
     """
-    if _is_whole(array, slot, manifest, segment, role):
+    bad = False
+    try:
+        check_shard(array, slot, manifest, segment, role)
         return False
+    except ObjectMissing:
+        pass
+    except (DamagedObject, MemberFailing):
+        bad = True  # other bytes, or a bad sector under them: they move aside
     row = manifest.segments[segment]
     reader = SegmentReader(array, manifest, segment)
     reader.forsake(role)
@@ -56,7 +62,9 @@ def put_shard(
         units,
         _inside(manifest),
     )
-    _put_right(array, slot, object_key(manifest, segment, role), parts)
+    key = object_key(manifest, segment, role)
+    with array.using(slot, write=True) as member:
+        member.put(key, parts, replace=bad)
     return True
 
 
@@ -67,16 +75,6 @@ def _put_right(array: Array, slot: int, key: str, parts: Sequence[Buffer]) -> No
             member.put(key, parts)
         except ObjectExists:
             member.put(key, parts, replace=True)
-
-
-def _is_whole(
-    array: Array, slot: int, manifest: Manifest, segment: int, role: int
-) -> bool:
-    try:
-        check_shard(array, slot, manifest, segment, role)
-    except (DamagedObject, ObjectMissing):
-        return False
-    return True
 
 
 def check_manifest(array: Array, slot: int, manifest: Manifest) -> None:

@@ -163,6 +163,7 @@ class Due:
     """A debt, as values: a row would be read anew in every transaction."""
 
     id: int
+    member: UUID
     kind: str
     blob: UUID
     segment: int
@@ -198,7 +199,15 @@ def pay(array: Array, stop: Stop = lambda: False) -> int:
 
 def _due(member: UUID) -> list[Due]:
     rows = db.session.execute(
-        select(Debt.id, Debt.kind, Debt.blob, Debt.segment, Debt.role, Debt.tries)
+        select(
+            Debt.id,
+            Debt.member_uuid,
+            Debt.kind,
+            Debt.blob,
+            Debt.segment,
+            Debt.role,
+            Debt.tries,
+        )
         .where(
             Debt.member_uuid == member,
             Debt.kind.in_([DebtKind.SHARD, DebtKind.MANIFEST]),
@@ -288,9 +297,20 @@ def _write_down(outcome: _Outcome) -> None:
 
 
 def _forget(session: maps.AnySession, paid: list[Due]) -> None:
-    ids = [debt.id for debt in paid]
-    if ids:
-        session.execute(delete(Debt).where(Debt.id.in_(ids)))
+    for debt in paid:
+        session.execute(delete(Debt).where(*_same(debt)))
+
+
+def _same(debt: Due) -> tuple[Any, ...]:
+    """Match the very debt that was read: SQLite gives a free number out again."""
+    return (
+        Debt.id == debt.id,
+        Debt.member_uuid == debt.member,
+        Debt.kind == debt.kind,
+        Debt.blob == debt.blob,
+        Debt.segment == debt.segment,
+        Debt.role == debt.role,
+    )
 
 
 def _put_off(session: maps.AnySession, debt: Due, *, hopeless: bool) -> None:
@@ -303,7 +323,7 @@ def _put_off(session: maps.AnySession, debt: Due, *, hopeless: bool) -> None:
     if hopeless:
         # It would keep the member out for ever; the blob is marked instead.
         values["reason"] = Reason.DAMAGED
-    session.execute(update(Debt).where(Debt.id == debt.id).values(values))
+    session.execute(update(Debt).where(*_same(debt)).values(values))
 
 
 def _clear_marks(session: maps.AnySession, blobs: set[UUID]) -> None:

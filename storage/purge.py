@@ -15,7 +15,7 @@ from sqlalchemy import delete, exists, select, tuple_, update
 
 from raid import repair
 from raid.array import Array
-from raid.errors import MemberError
+from raid.errors import MemberError, MemberReadOnly
 from raid.keys import blob_prefix
 from raid.manifest import Form
 from storage import debts, maps
@@ -117,7 +117,12 @@ def run(array: Array, stop: debts.Stop = lambda: False) -> int:
 
 def _waiting(array: Array) -> list[UUID]:
     """Return blobs being purged of which a reachable member knows nothing yet."""
-    here = [array.uuid_of(slot) for slot in array.readable()]
+    # A read-only one takes no tombstone; its blobs must not keep the others waiting.
+    here = [
+        array.uuid_of(slot)
+        for slot in array.readable()
+        if not isinstance(array.health.error(slot), MemberReadOnly)
+    ]
     owed = exists().where(Debt.blob == Blob.uuid)
     owed_here = owed.where(Debt.member_uuid.in_(here))
     found = db.session.scalars(

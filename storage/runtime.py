@@ -170,9 +170,13 @@ class Runtime:
 
     def _assemble(self, found: ArrayMap) -> None:
         """Look at every place and give each slot the member that belongs there."""
-        self._assembled_at = time.monotonic()
         places = self._open_places(found)
-        assembled = assemble(found, places)
+        self._install(found, places, assemble(found, places))
+
+    def _install(
+        self, found: ArrayMap, places: dict[str, Member], assembled: Assembled
+    ) -> None:
+        self._assembled_at = time.monotonic()
         members = dict(assembled.members)
         self._places = _Places(
             members,
@@ -224,9 +228,16 @@ class Runtime:
     def _look_elsewhere(self, array: Array) -> None:
         """Look at all places again when a member is missing: it may be elsewhere."""
         waited = time.monotonic() - self._assembled_at
-        if array.away() and waited > REASSEMBLE_SECONDS:
-            with self._lock:
-                self._assemble(array.map)
+        if not array.away() or waited <= REASSEMBLE_SECONDS:
+            return
+        with db.engine.connect() as connection:
+            seen, found = maps.version(connection), maps.load(connection)
+        # A sick disk may take long to answer, and every request needs the lock.
+        places = self._open_places(found)
+        assembled = assemble(found, places)
+        with self._lock:
+            self._install(found, places, assembled)
+            self._version, self._known_at = seen, 0.0
 
     # -- looking at members -----------------------------------------------
 

@@ -93,13 +93,13 @@ def _format_new(places: dict[str, Member]) -> None:
         found = inspect(places[url]).superblock
         if found is None:
             format_member(places[url], superblock)
-        elif found != superblock:
+        elif (found.array, found.member) != (superblock.array, superblock.member):
             raise CannotCreate(f"{url} belongs to another array. Choose another place.")
         with transaction() as session:
             session.execute(
                 update(MemberRow)
                 .where(MemberRow.uuid == uuid, MemberRow.superblock_event == 0)
-                .values(superblock_event=superblock.event)
+                .values(superblock_event=(found or superblock).event)
             )
 
 

@@ -6,6 +6,7 @@ member makes sure that the directory is still the one that was admitted, so an
 empty mount point is never written to.
 """
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -89,9 +90,10 @@ class LocalMember:
         The file is remembered by device, inode and time of change, so that the
         usual case is one call; anything else makes us read it again.
         """
-        if self._seal is not None:
+        seal = self._seal  # another thread may forget it meanwhile
+        if seal is not None:
             try:
-                if self._seal_of(self._seal[0]) == self._seal:
+                if self._seal_of(seal[0]) == seal:
                     return
             except FileNotFoundError:
                 pass  # the worker drops old superblocks: look for a newer one
@@ -176,7 +178,7 @@ class LocalMember:
         try:
             self._rename(temporary, target)
         except FileExistsError:
-            if self._same(target, parts):
+            if self._is_there(target, parts, replace):
                 self._disk.unlink(temporary)
                 self._disk.sync_directory(os.path.dirname(target))  # noqa: PTH120
                 return
@@ -205,6 +207,14 @@ class LocalMember:
             with suppress(OSError):
                 self._disk.unlink(target)
             raise
+
+    def _is_there(self, path: str, parts: Sequence[Buffer], replace: bool) -> bool:
+        try:
+            return self._same(path, parts)
+        except OSError as error:
+            if error.errno != errno.EIO or not replace:
+                raise
+            return False  # a bad sector: what can't be read is not what was written
 
     def _same(self, path: str, parts: Sequence[Buffer]) -> bool:
         stored = self._disk.stat(path).st_size
@@ -305,7 +315,9 @@ class LocalMember:
         try:
             names = self._disk.listdir(self._at(folder) if folder else self._root)
         except FileNotFoundError:
-            if not folder and not self._may_be_blank():
+            if folder:
+                self._insist()  # only the right member can say that nothing is there
+            elif not self._may_be_blank():
                 raise
             return
         yield from (n for n in names if folder or n not in _WITHOUT_OBJECTS)
