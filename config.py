@@ -67,7 +67,10 @@ class Settings:
     memory_bytes: int
     trash_days: float
     purge_grace_seconds: float
-    scrub_days: float | None
+    scrub_days: float
+    drill_days: float
+    spare_grace_minutes: float
+    pace: int
     password_min_length: int
     login_failures_account: int
     login_failures_address: int
@@ -202,9 +205,28 @@ SETTINGS = (
     ),
     Setting(
         "SCRUB_DAYS",
-        "none",
-        parsers.unbuilt("the scrub"),
-        "period of the scrub; only `none` until it is built",
+        "30",
+        parsers.decimal("days"),
+        "days after which a new scrub of every object of every member begins",
+    ),
+    Setting(
+        "DRILL_DAYS",
+        "7",
+        parsers.decimal("days"),
+        "days after which random files are read again with members left out",
+    ),
+    Setting(
+        "SPARE_GRACE_MINUTES",
+        "60",
+        parsers.decimal("minutes", zero=True),
+        "minutes that a member is away or faulty before a spare takes its slot",
+    ),
+    Setting(
+        "PACE",
+        "40",
+        parsers.number(1, 100),
+        "percent of the time that jobs (rebuild, scrub and the like) may work; "
+        "the array page can choose another",
     ),
     Setting(
         "PASSWORD_MIN_LENGTH",

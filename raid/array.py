@@ -4,7 +4,7 @@ An ``Array`` is a snapshot: it answers who may be read and written *now*, and
 never changes. A new map makes a new ``Array`` over the same members and health.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -127,6 +127,11 @@ class Array:
     def with_map(self, new: ArrayMap) -> "Array":
         """Return this array under a new map, with the same members and health."""
         return replace(self, map=new)
+
+    def without(self, slots: Collection[int]) -> "Array":
+        """Return this array as if the members of some slots were away."""
+        kept = {slot: one for slot, one in self.members.items() if slot not in slots}
+        return replace(self, members=kept)
 
     def uuid_of(self, slot: int) -> UUID:
         """Return the uuid of the member in a slot of the map."""

@@ -14,6 +14,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -23,6 +24,8 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    false,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -66,6 +69,30 @@ class Reason(StrEnum):
     DAMAGED = "damaged"
 
 
+class JobKind(StrEnum):
+    """What the worker does as a job: a row with a cursor, a lease and a report."""
+
+    REBUILD = "rebuild"
+    REPLACE = "replace"
+    INVENTORY = "inventory"
+    SCRUB = "scrub"
+    DRILL = "drill"
+    SWEEP = "sweep"
+    RECEIPTS = "receipts"
+    RESHAPE = "reshape"
+
+
+class JobState(StrEnum):
+    """How far a job has come; the last three are ends."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 class ArrayRow(Base):
     """The one array; its row is the lock of the member map."""
 
@@ -82,6 +109,12 @@ class ArrayRow(Base):
     readonly: Mapped[bool] = mapped_column(Boolean, default=False)
     # A sentence for administrators: why the array is read-only.
     readonly_why: Mapped[str | None] = mapped_column(Text)
+    # The newest entry of the catalogue journal: its number in this incarnation (0 for
+    # none yet) and its hash, which the next one is chained to.
+    journal_number: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    journal_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
+    # Percent of the time that jobs may work; null is the setting PACE.
+    pace: Mapped[int | None] = mapped_column(SmallInteger)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
 
@@ -96,6 +129,14 @@ class MemberRow(Base):
     state: Mapped[str] = mapped_column(String(16))
     # The last event whose superblock the member has; 0 before it was formatted.
     superblock_event: Mapped[int] = mapped_column(BigInteger, default=0)
+    # The last journal entry of this incarnation that the member has acknowledged.
+    journal_number: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    # A planned replacement waits without a slot until it holds all that its slot holds.
+    target_slot: Mapped[int | None]
+    # It takes no new data, because its slot is being emptied.
+    leaving: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    # It was away: what it holds is compared with the rows before it is in sync.
+    inventory_due: Mapped[bool] = mapped_column(Boolean, server_default=false())
     added_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
 
 
@@ -152,11 +193,23 @@ class Blob(Base):
     state: Mapped[str] = mapped_column(String(16), default=BlobState.LIVE)
     at_risk: Mapped[bool] = mapped_column(Boolean, default=False)
     damaged: Mapped[bool] = mapped_column(Boolean, default=False)
+    # The slots that hold a role of it, sorted and with spaces between; empty when every
+    # member holds the whole of it (inline, empty), null when it is not known yet.
+    slots: Mapped[str | None] = mapped_column(Text)
+    # Of its segments: the least redundancy, and the bytes of one role of all of them.
+    redundancy: Mapped[int | None] = mapped_column(SmallInteger)
+    share: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    # When every byte was last read back and verified: the time of the receipt.
+    verified_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     tombstoned_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     due_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
-    __table_args__ = (Index("ix_blobs_due", "state", "due_at"),)
+    __table_args__ = (
+        Index("ix_blobs_due", "state", "due_at"),
+        Index("ix_blobs_slots", "slots"),
+        Index("ix_blobs_verified", "verified_at"),
+    )
 
 
 class Debt(Base):
@@ -181,3 +234,98 @@ class Debt(Base):
         Index("ix_debts_blob", "blob"),
         Index("ix_debts_due", "member_uuid", "kind", "due_at"),
     )
+
+
+class Job(Base):
+    """Long work of the array, done step by step by whichever worker holds the lease."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[int] = mapped_column(_Serial, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16), default=JobState.QUEUED)
+    # No foreign key: the report outlives the member.
+    member_uuid: Mapped[UUID | None] = mapped_column(Uuid)
+    slot: Mapped[int | None]
+    params: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    # Where the next step goes on; each kind has its own form.
+    cursor: Mapped[str | None] = mapped_column(Text)
+    done_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    total_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    done_objects: Mapped[int] = mapped_column(BigInteger, default=0)
+    total_objects: Mapped[int] = mapped_column(BigInteger, default=0)
+    # What was counted, by word, and what could not be done, one entry per object.
+    counts: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    report: Mapped[list[Any]] = mapped_column(JSON, default=list)
+    # A sentence: why it is paused or has failed.
+    problem: Mapped[str | None] = mapped_column(Text)
+    actor: Mapped[str | None] = mapped_column(String(64))
+    lease: Mapped[str | None] = mapped_column(String(32))
+    lease_until: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    # How often the lease was taken from somebody who had let it run out.
+    takeovers: Mapped[int] = mapped_column(default=0)
+    # Seconds of work and of rest, from which the rate and the time left follow.
+    seconds: Mapped[float] = mapped_column(Float, default=0.0)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    started_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    touched_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+
+    __table_args__ = (
+        Index("ix_jobs_state", "state", "id"),
+        Index("ix_jobs_kind", "kind", "finished_at"),
+    )
+
+
+class Event(Base):
+    """Something that happened to the array; `word` is one of `storage.glossary`."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(_Serial, primary_key=True)
+    at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, index=True)
+    word: Mapped[str] = mapped_column(String(48))
+    slot: Mapped[int | None]
+    member_uuid: Mapped[UUID | None] = mapped_column(Uuid)
+    # Who asked for it; null when the array did it by itself.
+    actor: Mapped[str | None] = mapped_column(String(64))
+    fields: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+
+
+class Outbox(Base):
+    """A row of the catalogue that was changed and is not in the journal yet.
+
+    Triggers write it in the transaction of the change, whoever makes it.
+    """
+
+    __tablename__ = "outbox"
+
+    id: Mapped[int] = mapped_column(_Serial, primary_key=True)
+    name: Mapped[str] = mapped_column(String(32))
+    key: Mapped[str] = mapped_column(String(64))
+
+
+class JournalEntry(Base):
+    """A frozen entry of the journal, kept until every member has it."""
+
+    __tablename__ = "journal_entries"
+
+    incarnation: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+    snapshot: Mapped[bool] = mapped_column(Boolean, default=False)
+    made_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+
+
+class Orphan(Base):
+    """An object on a member that no row knew when it was seen."""
+
+    __tablename__ = "orphans"
+
+    member_uuid: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    modified_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    first_seen_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+    last_seen_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)

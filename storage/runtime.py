@@ -112,6 +112,9 @@ class Runtime:
         self.manifests = ManifestCache()
         self.uploads: set[UUID] = set()
         self.spaces: dict[int, Space] = {}
+        # The jobs whose lease this process holds, and when their next step may begin.
+        self.leases: dict[int, str] = {}
+        self.rests: dict[int, float] = {}
         self._lock = threading.RLock()
         self._array: Array | None = None
         self._places = _Places()

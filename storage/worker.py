@@ -14,6 +14,7 @@ from raid.array import Array
 from raid.errors import RaidError
 from storage import debts, events, purge, uploads
 from storage.errors import NoArray, StorageError
+from storage.jobs import runner
 from storage.runtime import Runtime, runtime
 
 IDLE_SECONDS = 1.0
@@ -96,6 +97,7 @@ class Worker:
             events.settle,
             events.write_superblocks,
             self._undo,
+            self._jobs,
         ):
             if self.stopping:
                 break
@@ -121,6 +123,9 @@ class Worker:
         if paid:
             _LOG.info("Debts were paid.", extra={"fields": {"objects": paid}})
         return paid
+
+    def _jobs(self, array: Array) -> int:
+        return runner.run(array, lambda: self.stopping)
 
     def _undo(self, array: Array) -> int:
         return uploads.undo_abandoned(array) if self._due("undo", UNDO_SECONDS) else 0

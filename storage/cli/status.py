@@ -1,21 +1,16 @@
-"""`flask array ...` and `flask worker`."""
+"""`flask array status` and `flask array create`."""
 
 import json
-import logging
-import signal
 
 import click
-from flask import Flask, current_app
-from flask.cli import AppGroup, with_appcontext
+from flask import current_app
 from sqlalchemy.exc import DBAPIError
 
 from raid.errors import RaidError
-from storage import logs, migrate, queries, services
+from storage import queries, services
+from storage.cli.group import array
 from storage.errors import NoArray, StorageError
 from storage.runtime import runtime
-from storage.worker import Worker
-
-array = AppGroup("array", help="Look at the array, and make it.")
 
 
 @array.command("status")
@@ -76,29 +71,3 @@ def create(level: str | None, urls: tuple[str, ...]) -> None:
     except (StorageError, RaidError) as error:
         raise click.ClickException(str(error)) from error
     click.echo("The array was made. See it with: flask array status.")
-
-
-@click.command("worker")
-@click.option("--once", is_flag=True, help="Do what is due, then end.")
-@with_appcontext
-def worker(once: bool) -> None:
-    """Pay debts, purge, undo abandoned uploads: the background work."""
-    logs.set_up()
-    try:
-        migrate.require_current()
-    except migrate.DatabaseError as error:
-        raise click.ClickException(str(error)) from error
-    working = Worker()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: working.stop())
-    logging.getLogger("holdfast.worker").info("The worker has started.")
-    if once:
-        working.run_once()
-    else:
-        working.run()
-
-
-def init_app(app: Flask) -> None:
-    """Add the commands."""
-    app.cli.add_command(array)
-    app.cli.add_command(worker)

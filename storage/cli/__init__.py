@@ -1,0 +1,13 @@
+"""`flask array ...` and `flask worker`, a module for each kind of command."""
+
+from flask import Flask
+
+from storage.cli import status  # noqa: F401 - adds its commands to the group
+from storage.cli.group import array
+from storage.cli.worker import worker
+
+
+def init_app(app: Flask) -> None:
+    """Add the commands."""
+    app.cli.add_command(array)
+    app.cli.add_command(worker)

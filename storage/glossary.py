@@ -1,0 +1,133 @@
+"""The operator's words: every state, event and job of the array, and what it means.
+
+One table for the page, the commands, the log and docs/glossary.md, whose test compares
+them. A sentence is what is shown; `{slot}` and the event's own fields stand in braces.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+
+@dataclass(frozen=True)
+class Term:
+    """A word and what it means, for somebody who reads it at night."""
+
+    word: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class EventTerm(Term):
+    """An event: `says` is the sentence, with fields in braces; some are warnings."""
+
+    says: str = ""
+    warns: bool = False
+
+    def sentence(self, slot: int | None, fields: Mapping[str, Any]) -> str:
+        """Return the sentence of one event.
+
+        >>> EVENTS["member_failed"].sentence(2, {"why": "By hand."})
+        'The member of slot 2 is faulty and is not used any more. By hand.'
+        """
+        known = {"slot": slot, **{name: str(value) for name, value in fields.items()}}
+        return self.says.format_map(_Gaps(known)).rstrip()
+
+
+class _Gaps(dict[str, Any]):
+    """Fields that an older release did not note are left empty."""
+
+    def __missing__(self, key: str) -> str:
+        return ""
+
+
+_T = TypeVar("_T", bound=Term)
+
+
+def _by_word(*terms: _T) -> dict[str, _T]:
+    return {term.word: term for term in terms}
+
+
+ARRAY_STATES = _by_word(
+    Term("clean", "Every member is in sync."),
+    Term("degraded", "A member is away or not in sync; every file can be read."),
+    Term("failed", "More members are away than the level survives; writes wait."),
+    Term("readonly", "Files can be read; nothing is written or removed."),
+)
+
+STORED_STATES = _by_word(
+    Term("in_sync", "The member holds all that it should hold."),
+    Term("stale", "The member missed a write and is owed it."),
+    Term("rebuilding", "The member takes new writes and is given what it lacks."),
+    Term("faulty", "The member was failed, by hand or by its errors; it is not used."),
+    Term("spare", "The member is formatted and waits for a slot."),
+    Term("retired", "The member was ended for ever; what it holds is not used again."),
+)
+
+OBSERVED_STATES = _by_word(
+    Term("missing", "The member does not answer, or its place holds no member."),
+    Term("slow", "The member did not answer within its deadline."),
+    Term("full", "The member has no room beyond its reserve."),
+    Term("read-only", "The member refuses every write."),
+    Term("access-denied", "The member refuses our credentials or our user."),
+)
+
+JOBS = _by_word(
+    Term("rebuild", "Give a member everything that its slot should hold."),
+    Term("replace", "Copy a slot to a new member while the old one still serves."),
+    Term("inventory", "Compare what a member holds with what it should hold."),
+    Term("scrub", "Look at every object of every member and repair what is bad."),
+    Term("drill", "Read random files with every set of members left out in turn."),
+    Term("sweep", "Find, and remove, objects that no file needs."),
+    Term("receipts", "Read files back, and note their SHA-256 and the time."),
+    Term("reshape", "Write every file anew in the shape that the array has now."),
+)
+
+JOB_STATES = _by_word(
+    Term("queued", "The job waits for a worker."),
+    Term("running", "A worker does the job, step by step."),
+    Term("paused", "The job was stopped and can go on where it was."),
+    Term("done", "The job came to its end; its report says what was found."),
+    Term("failed", "The job gave up; its sentence says why."),
+    Term("cancelled", "The job was ended by hand."),
+)
+
+EVENTS = _by_word(
+    EventTerm(
+        "member_failed",
+        "A member was taken out of use.",
+        "The member of slot {slot} is faulty and is not used any more. {why}",
+        warns=True,
+    ),
+    EventTerm(
+        "member_state",
+        "A member's stored state has changed.",
+        "The member of slot {slot} was {before} and is {after}.",
+    ),
+    EventTerm(
+        "job_requested",
+        "A job was asked for.",
+        "The {job} was asked for.",
+    ),
+    EventTerm(
+        "job_ended",
+        "A job came to an end.",
+        "The {job} is {state}. {problem}",
+    ),
+    EventTerm(
+        "job_changed",
+        "A job was paused, resumed or cancelled by hand.",
+        "The {job} is {state}. {problem}",
+    ),
+    EventTerm(
+        "array_readonly",
+        "The array was set read-only.",
+        "The array is read-only. {why}",
+        warns=True,
+    ),
+    EventTerm(
+        "array_writable",
+        "The array takes writes again.",
+        "The array takes writes again.",
+    ),
+)
