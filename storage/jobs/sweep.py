@@ -34,6 +34,7 @@ from storage.jobs import runner, table
 from storage.jobs.runner import Claim, GiveUp, Step
 from storage.known import Known, rows_of
 from storage.models import ArrayRow, Job, JobKind, JobState, MemberRow, Orphan
+from storage.runtime import runtime
 
 APART_SECONDS = 24 * 3600.0
 AGE_SECONDS = 24 * 3600.0
@@ -272,6 +273,8 @@ def _set_aside(array: Array, one: Found) -> bool:
 
 def daily() -> int:
     """Ask for the sweep of the day when none was done for one: a chore."""
+    if runtime().array().away():
+        return 0
     since = utcnow() - DAILY
     made_at = db.session.scalar(select(ArrayRow.created_at))
     asked_at = db.session.scalar(
