@@ -12,8 +12,8 @@ from auth.errors import AuthError
 from auth.queries import user_named
 from files.errors import FilesError
 from files.importer import Importer, Stopped, Tally
-from files.quota import filesize
 from storage.errors import RaidError, StorageError
+from storage.words import filesize
 
 commands = AppGroup("files", help="Bring files in from this machine.")
 _EVERY_SECONDS = 0.2

@@ -28,9 +28,9 @@ from files.forms import NameForm
 from files.listing import PAGE, Order
 from files.models import FILE, FOLDER, Entry
 from files.names import check_name
-from files.quota import filesize
 from storage.db import db
 from storage.queries import banner
+from storage.words import filesize
 from storage.worker import register_chore
 
 KINDS = {"file": FILE, "folder": FOLDER}

@@ -77,6 +77,8 @@ class Step:
     done: bool = False
     pause: str | None = None
     wait: float = 0.0
+    also: Callable[[maps.AnySession], None] | None = None
+    """Writes rows in the transaction of the checkpoint, so both are there or neither."""
 
     def count(self, word: str, more: int = 1) -> None:
         """Add to a count."""
@@ -166,6 +168,18 @@ def run_step(array: Array, number: int) -> int:
     return 1
 
 
+def let_go() -> None:
+    """Give back the leases of this process, so that another one goes on at once."""
+    held = list(runtime().leases.values())
+    runtime().leases.clear()
+    if held:
+        with transaction() as session:
+            session.execute(
+                update(Job).where(Job.lease.in_(held)).values(lease=None, lease_until=None),
+                execution_options=_PLAIN,
+            )
+
+
 def _told(claim: Claim) -> dict[str, Any]:
     return {"fields": {"job": claim.kind, "number": claim.id}}
 
@@ -233,7 +247,9 @@ def _write_down(claim: Claim, step: Step, seconds: float) -> bool:
         ).one_or_none()
         if job is None:
             return False
-        job.cursor = step.cursor
+        if step.also is not None:
+            step.also(session)
+        job.cursor, job.problem = step.cursor, None
         job.done_bytes += step.bytes
         job.done_objects += step.objects
         job.seconds += seconds
