@@ -10,6 +10,8 @@ OBJECTS = "o/"
 TOMBSTONES = "t/"
 JOURNAL = "c/"
 """Reserved: nothing is written there yet, and nothing there is touched."""
+QUARANTINE = "quarantine/"
+"""Where members keep what was moved aside; no key of an object starts with it."""
 
 _U64 = 1 << 64
 _NUMBER = r"(?:0|[1-9][0-9]{0,19})"

@@ -30,6 +30,7 @@ from storage.db import release as end_reading
 from storage.errors import BlobGone, StorageError
 from storage.models import Blob, BlobState, DebtKind
 from storage.runtime import Runtime, runtime
+from storage.shares import shares_of
 from storage.uploads import Wanted
 
 __all__ = ["Blob", "Incoming", "Reading", "Wanted", "open_blob", "receive", "release"]
@@ -82,6 +83,7 @@ class Incoming:
             "root": stored.root,
             "sha256": stored.sha256,
             "layout": self._layout(),
+            **shares_of(stored.manifest)._asdict(),
             "state": BlobState.LIVE,
             "at_risk": at_risk,
             "damaged": False,

@@ -136,6 +136,15 @@ def _begin(session: Session) -> None:
     session.connection(execution_options={"sqlite_begin": "IMMEDIATE"})
 
 
+@contextmanager
+def snapshot() -> Iterator[Connection]:
+    """Read several tables as they were at one moment, on either database."""
+    with db.engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        yield connection
+
+
 def release() -> None:
     """End the read transaction, so that no snapshot is held while bytes are streamed.
 

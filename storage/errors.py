@@ -11,6 +11,7 @@ __all__ = [
     "CannotCreate",
     "Fenced",
     "NoArray",
+    "NotNow",
     "RaidError",
     "StorageError",
     "WrongDigest",
@@ -35,6 +36,12 @@ class NoArray(StorageError):
             "There is no array yet, so nothing can be stored or read. "
             "An administrator makes one with: flask array create."
         )
+
+
+class NotNow(StorageError):
+    """Something waits until the array is as it must be for it."""
+
+    code = "not_now"
 
 
 class ArrayExists(StorageError):

@@ -130,4 +130,17 @@ EVENTS = _by_word(
         "The array takes writes again.",
         "The array takes writes again.",
     ),
+    EventTerm(
+        "orphans_swept",
+        "Objects that no file needs were moved to quarantine.",
+        "The sweep moved {objects} objects ({bytes} bytes) that no file needs to "
+        "quarantine.",
+    ),
+    EventTerm(
+        "receipt_differs",
+        "A file's bytes are intact but are not those of its noted SHA-256.",
+        "File {blob} reads back whole, but with another SHA-256 than was noted. "
+        "Nothing was replaced. Compare it with another copy.",
+        warns=True,
+    ),
 )

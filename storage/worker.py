@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from raid.array import Array
 from raid.errors import RaidError
-from storage import debts, events, purge, uploads
+from storage import debts, events, purge, quarantine, uploads
 from storage.errors import NoArray, StorageError
-from storage.jobs import runner
+from storage.jobs import receipts, runner, sweep
 from storage.runtime import Runtime, runtime
 
 IDLE_SECONDS = 1.0
@@ -30,7 +30,11 @@ class Chore:
     do: Callable[[], int]
 
 
-_chores: dict[str, Chore] = {}
+_chores: dict[str, Chore] = {
+    "quarantine": Chore(86_400.0, quarantine.daily),
+    "receipts": Chore(60.0, receipts.request),
+    "sweep": Chore(3600.0, sweep.daily),
+}
 
 
 def register_chore(

@@ -27,7 +27,7 @@ from raid.errors import RaidError
 from storage import history, maps
 from storage.db import db, release, transaction, utcnow
 from storage.errors import StorageError
-from storage.jobs.table import pace
+from storage.jobs.table import is_silent, pace
 from storage.models import Job, JobKind, JobState
 from storage.runtime import runtime
 
@@ -278,7 +278,8 @@ def _close(
     runtime().leases.pop(job.id, None)
     if state is JobState.DONE:
         _works[job.kind].finish(session, job)
-    _note_end(session, job, "job_ended")
+    if not is_silent(job):
+        _note_end(session, job, "job_ended")
 
 
 def _note_end(session: maps.AnySession, job: Job, word: str) -> None:
