@@ -19,7 +19,7 @@ def lock(session: tree.AnySession, blob: UUID) -> None:
 
 
 def repoint(session: tree.AnySession, old: UUID, new: UUID) -> int:
-    """Make files name another blob with the same bytes; nothing else of them changes."""
+    """Make files name another blob with the same bytes; nothing else changes."""
     changed = session.execute(
         update(Entry)
         .where(Entry.blob_id == old)

@@ -47,6 +47,7 @@ class SlotEntry:
     member: UUID
     state: StoredState
     url: str
+    leaving: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ with blobs.receive(wanted, source, admit) as incoming:     # steps 0 to 3
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
@@ -49,16 +49,33 @@ class Incoming:
         self.at_risk: bool = stored.at_risk
         self.committed = False
         self.map_changed = False
+        self._array = array
         self._log = log
         self._stored = stored
         # Who was written to: by the commit, somebody else may be in a slot.
         self._wrote_to = {entry.slot: entry.member for entry in array.map.slots}
 
-    def commit(self, session: maps.AnySession) -> Blob:
+    def read_back(self) -> Iterator[bytes]:
+        """Yield what was stored as the members have it, verified."""
+        ref = reference(Blob(**self._values(at_risk=False)))
+        own = runtime()
+        yield from read(
+            self._array,
+            ref,
+            0,
+            self.size,
+            manifest=self._stored.manifest,
+            on_damage=own.note_damage,
+        )
+
+    def commit(
+        self, session: maps.AnySession, *, verified_at: datetime | None = None
+    ) -> Blob:
         """Add the blob to the caller's transaction, with what members are owed.
 
         The upload's rows go in the same transaction, and the member map stays locked
-        until it ends. What is returned belongs to no session.
+        until it ends. What is returned belongs to no session. `verified_at` is when
+        every byte was read back, if that was done.
         """
         locked = maps.lock(session)
         locked.refuse_readonly()
@@ -66,6 +83,7 @@ class Incoming:
         lacks = debts.lacking(locked, self._stored, self._wrote_to)
         owed = any(kind == DebtKind.SHARD for _, kind, _, _ in lacks)
         values = self._values(at_risk=self.at_risk or owed)
+        values["verified_at"] = verified_at
         session.execute(_INSERT, values)
         if lacks:
             debts.owe(locked, self._stored, lacks)
@@ -144,7 +162,7 @@ def _write(
         wanted.folder,
         wanted.owner,
         wanted.media_type,
-        maps.microseconds(utcnow()),
+        wanted.uploaded_us or maps.microseconds(utcnow()),
     )
     return write(
         array,

@@ -14,7 +14,7 @@ from raid.array import Array
 from raid.errors import RaidError
 from storage import debts, events, purge, quarantine, uploads
 from storage.errors import NoArray, StorageError
-from storage.jobs import receipts, runner, sweep
+from storage.jobs import receipts, reshape, runner, sweep
 from storage.runtime import Runtime, runtime
 
 IDLE_SECONDS = 1.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from blake3 import blake3
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 
 from raid.array import Array
 from raid.errors import BlobDamaged, BlobUnreachable
@@ -29,6 +29,7 @@ from storage.models import Blob, BlobState, Job, JobKind, Upload
 from storage.runtime import runtime
 
 BATCH = 200
+_FIRST = UUID(int=0)
 _ROLES = (int(Form.COMBINED), int(Form.SEGMENTED))
 
 
@@ -64,7 +65,7 @@ class _Target:
 class Reshape:
     """The job; it walks the live blobs by uuid until a whole pass finds nothing."""
 
-    def begin(self, claim: Claim, array: Array) -> tuple[int, int]:
+    def begin(self, _claim: Claim, _array: Array) -> tuple[int, int]:
         """Count what lies in segments: each of it has to be looked at."""
         row = db.session.execute(
             select(func.count(), func.coalesce(func.sum(Blob.size), 0)).where(*_live())
@@ -84,7 +85,7 @@ class Reshape:
         let_go(session, actor=job.actor)
 
 
-def _live() -> tuple[object, ...]:
+def _live() -> tuple[ColumnElement[bool], ...]:
     return (Blob.state == BlobState.LIVE, Blob.form.in_(_ROLES))
 
 
@@ -104,7 +105,7 @@ class _Place:
 
     number: int = 1
     rewritten: int = 0
-    after: UUID = UUID(int=0)
+    after: UUID = _FIRST
 
     @classmethod
     def parse(cls, cursor: str | None) -> "_Place":
@@ -167,7 +168,7 @@ class _Walk:
             if self._is_right(manifest):
                 self._step.count("fitting")
                 return
-            rewrite(self._array, blob, manifest)
+            rewrite(blob, manifest)
             self._place.rewritten += 1
             self._step.count("rewritten")
         except BlobGone:
@@ -211,7 +212,7 @@ class _Copy:
         return count
 
 
-def rewrite(array: Array, blob: Blob, manifest: Manifest) -> UUID:
+def rewrite(blob: Blob, manifest: Manifest) -> UUID:
     """Write a blob anew in the present shape and let its files name the new one.
 
     Raises `BlobGone` when the last file let go of it meanwhile, and then leaves

@@ -175,7 +175,9 @@ def let_go() -> None:
     if held:
         with transaction() as session:
             session.execute(
-                update(Job).where(Job.lease.in_(held)).values(lease=None, lease_until=None),
+                update(Job)
+                .where(Job.lease.in_(held))
+                .values(lease=None, lease_until=None),
                 execution_options=_PLAIN,
             )
 
