@@ -3,6 +3,7 @@
 from dataclasses import replace
 from hashlib import sha256
 from itertools import combinations
+from uuid import UUID
 
 import pytest
 
@@ -25,6 +26,7 @@ from raid.superblock import (
 from raid.tags import unit_key, unit_tag
 from raid.writer import write
 from support import golden
+from support import reference as ref
 from support.arrays import EXECUTOR, Body, Log, attempts
 from support.golden import ARRAY, CASES, MEMBERS, UPLOADED, Case
 from support.packing import pack_blob, pack_segment
@@ -172,6 +174,18 @@ def test_the_frozen_vector_reads_with_any_member_gone(case):
     for gone in [(), *combinations(range(case.width), redundancy)]:
         left = {slot: frozen[slot] for slot in frozen if slot not in gone}
         assert sha256(read_blob(left)).digest() == sha256(case.content()).digest()
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_the_formulas_of_the_document_rebuild_what_the_engine_encodes(k):
+    segment = pack_segment(
+        ARRAY, UUID(int=k), 0, 1, Shape(k, 2, Code.PQ), ref.data(k * 24), list(range(9))
+    )
+    units = list(segment.payloads)
+    assert ref.q_of(units[:k]) == units[k + 1]
+    for x, y in combinations(range(k + 1), 2):
+        lost = [b"" if i in (x, y) else unit for i, unit in enumerate(units)]
+        assert ref.lost_two(lost, x, y) == (units[x], units[y])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

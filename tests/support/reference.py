@@ -91,6 +91,45 @@ def q_of(units: list[bytes]) -> bytes:
     return bytes(total)
 
 
+def times(a: int, b: int) -> int:
+    total = 0
+    while b:
+        total, a, b = total ^ (a if b & 1 else 0), TWICE[a], b >> 1
+    return total
+
+
+def power(exponent: int) -> int:
+    """2 to an exponent, which may be negative: 2^255 = 1."""
+    total = 1
+    for _ in range(exponent % 255):
+        total = TWICE[total]
+    return total
+
+
+def over(a: int, b: int) -> int:
+    return next(c for c in range(256) if times(c, b) == a)
+
+
+def lost_two(units: list[bytes], x: int, y: int) -> tuple[bytes, bytes]:
+    """Two lost units of a row, by the table: data and data, or data and p.
+
+    What stands in their places is not looked at.
+    """
+    *data, p, q = units
+    k = len(data)
+    data = [bytes(len(q)) if i in (x, y) else unit for i, unit in enumerate(data)]
+    with_q = xored([q, q_of(data)])
+    if y == k:
+        d_x = bytes(times(power(-x), byte) for byte in with_q)
+        return d_x, xored([*data, d_x])
+    with_p = xored([p, *data])
+    below = power(x) ^ power(y)
+    d_x = bytes(
+        over(times(power(y), a) ^ b, below) for a, b in zip(with_p, with_q, strict=True)
+    )
+    return d_x, xored([with_p, d_x])
+
+
 def tag(
     array: UUID, blob: UUID, segment: int, attempt: int, role: int, index: int, u: bytes
 ) -> bytes:
