@@ -313,13 +313,15 @@ def _same(debt: Due) -> tuple[Any, ...]:
     )
 
 
+def later(tries: int, longest: float = LONGEST_WAIT) -> dict[str, Any]:
+    """Return the values of a debt that could not be paid: it waits ever longer."""
+    wait = min(longest, FIRST_WAIT * 2 ** min(tries, 20))
+    return {"tries": tries + 1, "due_at": utcnow() + timedelta(seconds=wait)}
+
+
 def _put_off(session: maps.AnySession, debt: Due, *, hopeless: bool) -> None:
     longest = LONGEST_WAIT_HOPELESS if hopeless else LONGEST_WAIT
-    wait = min(longest, FIRST_WAIT * 2 ** min(debt.tries, 20))
-    values: dict[str, Any] = {
-        "tries": Debt.tries + 1,
-        "due_at": utcnow() + timedelta(seconds=wait),
-    }
+    values = later(debt.tries, longest)
     if hopeless:
         # It would keep the member out for ever; the blob is marked instead.
         values["reason"] = Reason.DAMAGED

@@ -4,6 +4,10 @@ due -> tombstones are owed to every member      (rows, one transaction)
     -> tombstones on m+1 members                (whoever finds objects knows)
     -> objects go, the member acknowledges      (its debt goes)
     -> all have: tombstones go, then the row
+
+Tombstones never fill a member. Each stands where a manifest stood that is no smaller on
+the disk, they come in batches, and the reserve is there for a batch. A member that has
+no byte left gives its objects up without one, as soon as m+1 others hold theirs.
 """
 
 import logging
@@ -11,13 +15,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import delete, exists, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, exists, or_, select, tuple_, update
 
 from raid import repair
 from raid.array import Array
-from raid.errors import MemberError, MemberReadOnly
+from raid.errors import MemberError, MemberFull, MemberMissing, MemberReadOnly
 from raid.keys import blob_prefix
 from raid.manifest import Form
+from raid.superblock import StoredState
 from storage import debts, maps
 from storage.db import db, release, transaction, utcnow
 from storage.models import Blob, BlobState, Debt, DebtKind, MemberRow
@@ -28,6 +33,9 @@ _PLAIN = {"synchronize_session": False}
 
 Held = dict[UUID, set[int]]
 """Blobs, and the slots of which something is true."""
+
+Failed = list[tuple[int, UUID]]
+"""What a member did not do: its slot, and the blob at which it failed."""
 
 
 def begin_due() -> int:
@@ -82,7 +90,9 @@ def _owe_tombstones(session: maps.AnySession, blobs: Sequence[UUID]) -> None:
         ).all()
     )
     members = session.scalars(
-        select(MemberRow.uuid).where(MemberRow.slot.is_not(None))
+        select(MemberRow.uuid).where(
+            MemberRow.slot.is_not(None), MemberRow.state != StoredState.RETIRED
+        )
     ).all()
     debts.add(
         session,
@@ -100,34 +110,53 @@ def _owe_tombstones(session: maps.AnySession, blobs: Sequence[UUID]) -> None:
 
 
 def run(array: Array, stop: debts.Stop = lambda: False) -> int:
-    """Go on with every purge that can go on now; returns how many ended."""
+    """Go on with every purge that can go on now; returns how many ended.
+
+    A member that fails is left alone for the rest of the round, so what only waits for
+    it does not keep the others from their turn.
+    """
     ended = 0
     last: list[UUID] = []
+    failed: Failed = []
     while not stop():
         begin_due()
-        blobs = _waiting(array)
+        blobs = _waiting(array, failed)
         if not blobs or blobs == last:
             break
-        ended += advance(array, blobs)
+        ended += _advance(array, blobs, failed)
         last = blobs
+    _put_off(array, failed)
     if ended:
         _LOG.info("Blobs were purged.", extra={"fields": {"blobs": ended}})
     return ended
 
 
-def _waiting(array: Array) -> list[UUID]:
-    """Return blobs being purged of which a reachable member knows nothing yet."""
+def _slots(array: Array) -> set[int]:
+    """Return the slots of all members that may hold something."""
+    entries = array.map.slots
+    return {one.slot for one in entries if one.state is not StoredState.RETIRED}
+
+
+def _waiting(array: Array, failed: Failed) -> list[UUID]:
+    """Return blobs being purged that can go further on a member that is here."""
+    sick = {slot for slot, _ in failed}
     # A read-only one takes no tombstone; its blobs must not keep the others waiting.
-    here = [
-        array.uuid_of(slot)
+    here = {
+        slot
         for slot in array.readable()
-        if not isinstance(array.health.error(slot), MemberReadOnly)
-    ]
+        if slot not in sick and not isinstance(array.health.error(slot), MemberReadOnly)
+    }
     owed = exists().where(Debt.blob == Blob.uuid)
-    owed_here = owed.where(Debt.member_uuid.in_(here))
+    members = [array.uuid_of(slot) for slot in here]
+    wanted: list[ColumnElement[bool]] = [
+        owed.where(Debt.member_uuid.in_(members), Debt.due_at <= utcnow())
+    ]
+    if here >= _slots(array):
+        # What every member has let go of ends on all of them, or waits.
+        wanted.append(~owed)
     found = db.session.scalars(
         select(Blob.uuid)
-        .where(Blob.state == BlobState.PURGING, owed_here | ~owed)
+        .where(Blob.state == BlobState.PURGING, or_(*wanted))
         .order_by(Blob.tombstoned_at, Blob.uuid)
         .limit(BATCH)
     ).all()
@@ -137,11 +166,17 @@ def _waiting(array: Array) -> list[UUID]:
 
 def advance(array: Array, blobs: Sequence[UUID]) -> int:
     """Take these purges as far as the members allow; returns how many ended."""
+    failed: Failed = []
+    ended = _advance(array, blobs, failed)
+    _put_off(array, failed)
+    return ended
+
+
+def _advance(array: Array, blobs: Sequence[UUID], failed: Failed) -> int:
     rows, owed = _look(blobs)
-    everyone = {entry.slot for entry in array.map.slots}
     due = _by_slot(array, owed)
-    told = _tell(array, rows, due)
-    enough = array.map.shape.m + 1
+    told, full = _tell(array, rows, due, failed)
+    everyone, enough = _slots(array), array.map.shape.m + 1
     sure = {
         uuid
         for uuid in rows
@@ -150,13 +185,19 @@ def advance(array: Array, blobs: Sequence[UUID]) -> int:
     done = _on_members(
         array,
         {
-            slot: [uuid for uuid in wanted if uuid in sure and slot in told[uuid]]
+            slot: [
+                uuid
+                for uuid in wanted
+                if uuid in sure and (slot in told[uuid] or (slot, uuid) in full)
+            ]
             for slot, wanted in due.items()
         },
         _erase_with(array),
+        failed,
     )
     _acknowledge(array, done)
-    return _finish(array, [uuid for uuid in rows if done[uuid] >= _owing(due, uuid)])
+    over = [uuid for uuid in rows if done[uuid] >= _owing(due, uuid)]
+    return _finish(array, over, failed)
 
 
 def _look(blobs: Sequence[UUID]) -> tuple[dict[UUID, Blob], list[tuple[UUID, UUID]]]:
@@ -185,25 +226,42 @@ def _owing(due: Mapping[int, list[UUID]], uuid: UUID) -> set[int]:
 
 
 def _tell(
-    array: Array, rows: Mapping[UUID, Blob], due: Mapping[int, list[UUID]]
-) -> Held:
-    """Put tombstones on the members that have none; they fit on a full one, too."""
+    array: Array,
+    rows: Mapping[UUID, Blob],
+    due: Mapping[int, list[UUID]],
+    failed: Failed,
+) -> tuple[Held, set[tuple[int, UUID]]]:
+    """Put tombstones on the members that have none; they fit on a full one, too.
+
+    Returns who has them, and who has not one byte left even of the reserve.
+    """
+    full: set[tuple[int, UUID]] = set()
 
     def put(slot: int, uuid: UUID) -> None:
         blob = rows[uuid]
         since = maps.microseconds(blob.tombstoned_at or blob.created_at)
-        repair.put_tombstone(array, slot, uuid, blob.attempt, since)
+        try:
+            repair.put_tombstone(array, slot, uuid, blob.attempt, since)
+        except MemberFull:
+            full.add((slot, uuid))
 
     wanted = {slot: [u for u in blobs if u in rows] for slot, blobs in due.items()}
-    return _on_members(array, wanted, put)
+    held = _on_members(array, wanted, put, failed)
+    for slot, uuid in full:
+        held[uuid].discard(slot)
+    return held, full
 
 
 def _on_members(
     array: Array,
     work: Mapping[int, Sequence[UUID]],
     step: Callable[[int, UUID], None],
+    failed: Failed,
 ) -> Held:
-    """Do a step for the blobs of each slot, the members side by side."""
+    """Do a step for the blobs of each slot, the members side by side.
+
+    A member goes no further than to the blob at which it fails, in this round.
+    """
 
     def on_slot(slot: int) -> list[UUID]:
         done: list[UUID] = []
@@ -214,12 +272,15 @@ def _on_members(
                 step(slot, uuid)
                 done.append(uuid)
         except MemberError as error:
+            if not isinstance(error, MemberMissing):  # that one goes on when it is back
+                failed.append((slot, uuid))
             fields = {"slot": slot}
             _LOG.info("A purge waits for a member: %s", error, extra={"fields": fields})
         return done
 
     held: Held = defaultdict(set)
-    slots = [slot for slot in work if work[slot]]
+    sick = {slot for slot, _ in failed}
+    slots = [slot for slot in work if work[slot] and slot not in sick]
     for slot, done in zip(slots, array.executor.map(on_slot, slots), strict=True):
         for uuid in done:
             held[uuid].add(slot)
@@ -249,18 +310,38 @@ def _acknowledge(array: Array, done: Held) -> None:
         )
 
 
-def _finish(array: Array, candidates: Sequence[UUID]) -> int:
+def _put_off(array: Array, failed: Failed) -> None:
+    """Let what a member failed at wait, so that it goes on behind that next time."""
+    if not failed:
+        return
+    with transaction() as session:
+        for slot, uuid in failed:
+            mine = (
+                Debt.blob == uuid,
+                Debt.member_uuid == array.uuid_of(slot),
+                Debt.kind == DebtKind.TOMBSTONE,
+            )
+            tries = session.scalar(select(Debt.tries).where(*mine))
+            if tries is not None:
+                session.execute(
+                    update(Debt).where(*mine).values(debts.later(tries)),
+                    execution_options=_PLAIN,
+                )
+
+
+def _finish(array: Array, candidates: Sequence[UUID], failed: Failed) -> int:
     """Drop the tombstones of what every member has let go of, then the rows."""
     owed = set(
         db.session.scalars(select(Debt.blob).where(Debt.blob.in_(candidates))).all()
     )
     release()
     over = [uuid for uuid in candidates if uuid not in owed]
-    slots = [entry.slot for entry in array.map.slots]
+    slots = _slots(array)
     dropped = _on_members(
         array,
         dict.fromkeys(slots, over),
         lambda slot, uuid: repair.drop_tombstone(array, slot, uuid),
+        failed,
     )
     gone = [uuid for uuid in over if len(dropped[uuid]) == len(slots)]
     if gone:
