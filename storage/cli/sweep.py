@@ -6,6 +6,7 @@ from raid.errors import RaidError
 from storage import quarantine
 from storage.cli.group import array
 from storage.cli.waiting import wait_for
+from storage.db import db, release
 from storage.errors import StorageError
 from storage.jobs import table
 from storage.models import Job, JobKind, JobState
@@ -30,9 +31,20 @@ def sweep(remove: bool, wait: bool) -> None:
         number = table.request(JobKind.SWEEP, params={"delete": remove}, actor="shell")
     except StorageError as error:
         raise click.ClickException(str(error)) from error
+    if remove and not _deletes(number):
+        raise click.ClickException(
+            f"A sweep that only looks is on its way (job {number}), and there is one "
+            "at a time. Let it end, then ask again."
+        )
     click.echo(f"The sweep is job {number}.")
     if wait:
         wait_for(number, _is_well)
+
+
+def _deletes(number: int) -> bool:
+    job = db.session.get_one(Job, number)
+    release()
+    return bool(job.params.get("delete"))
 
 
 def _is_well(job: Job) -> bool:

@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Table, delete, insert, select, update
+from sqlalchemy import Table, bindparam, delete, insert, select, update
 
 from raid.array import Array
 from raid.errors import MemberError
@@ -41,6 +41,10 @@ AGE_SECONDS = 24 * 3600.0
 DAILY = timedelta(days=1)
 PREFIXES = 256
 _ORPHANS = cast(Table, Orphan.__table__)
+_OWN = (
+    _ORPHANS.c.member_uuid == bindparam("own_member"),
+    _ORPHANS.c.key == bindparam("own_key"),
+)
 _LOG = logging.getLogger("holdfast.jobs")
 _PLAIN = {"synchronize_session": False}
 
@@ -172,7 +176,7 @@ def _remember(
         if seen is not None and seen[1:] == (one.info.size, one.modified_at):
             ripe = _is_ripe(claim, now, seen[0], one.info)
             result.append(Found(one.slot, one.member, one.info, seen[0], ripe))
-            again.append(one)
+            again.append((one.member, one.info.key))
             continue
         if seen is not None:
             before[one.member, one.info.key] = seen
@@ -180,11 +184,9 @@ def _remember(
         new.append(one)
     with transaction() as session:
         _forget(session, before)
-        for one in again:
-            session.execute(
-                update(_ORPHANS).where(*_same(one.member, one.info.key)),
-                {"last_seen_at": now},
-            )
+        if again:
+            seen_again = update(_ORPHANS).where(*_OWN).values(last_seen_at=now)
+            session.execute(seen_again, [_own(*key) for key in again])
         if new:
             session.execute(insert(_ORPHANS), [_row(one) for one in new])
     return result
@@ -217,8 +219,8 @@ def _is_ripe(claim: Claim, now: datetime, since: datetime, info: ObjectInfo) -> 
     )
 
 
-def _same(member: UUID, key: str) -> tuple[Any, ...]:
-    return (_ORPHANS.c.member_uuid == member, _ORPHANS.c.key == key)
+def _own(member: UUID, key: str) -> dict[str, Any]:
+    return {"own_member": member, "own_key": key}
 
 
 def _row(one: Found) -> dict[str, Any]:
@@ -233,8 +235,9 @@ def _row(one: Found) -> dict[str, Any]:
 
 
 def _forget(session: maps.AnySession, gone: Iterable[tuple[UUID, str]]) -> None:
-    for member, key in gone:
-        session.execute(delete(_ORPHANS).where(*_same(member, key)))
+    rows = [_own(*key) for key in gone]
+    if rows:
+        session.execute(delete(_ORPHANS).where(*_OWN), rows)
 
 
 def _settle(claim: Claim, array: Array, step: Step, orphans: list[Found]) -> None:

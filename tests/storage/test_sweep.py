@@ -468,6 +468,29 @@ def test_a_commit_in_the_middle_of_the_rows(
     assert incoming.blob in after.uploads
 
 
+@pytest.mark.sqlite
+def test_a_whole_upload_at_any_moment_of_the_scan(
+    broom: Broom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before and after the list, before and after the rows."""
+    store, puts = broom.store, []
+    monkeypatch.setattr(
+        "storage.uploads.uuid4", lambda: UUID(int=uuid4().int & ((1 << 120) - 1))
+    )
+    for name in ("_list", "rows_of"):
+        real = getattr(sweep, name)
+
+        def around(*arguments: Any, real: Any = real) -> Any:
+            puts.append(store.put(1000))
+            result = real(*arguments)
+            puts.append(store.put(300 * KIB))
+            return result
+
+        monkeypatch.setattr(sweep, name, around)
+    assert _sweep_byte(store, 0) == 0
+    assert len(puts) == 4
+
+
 def test_a_paused_instance_that_wakes_up(broom: Broom) -> None:
     """Its upload was undone; what it writes then is an orphan, and goes in time."""
     store = broom.store
@@ -660,6 +683,11 @@ def test_the_command_waits_and_says_what_came(broom: Broom, app: Flask) -> None:
     """It ends well when something was found, and badly when it could not look."""
     path = broom.orphan()
     run: Callable[..., Any] = app.test_cli_runner().invoke
+    assert run(args=["array", "sweep"]).exit_code == 0
+    early = run(args=["array", "sweep", "--delete"])
+    assert early.exit_code == 1
+    assert "only looks" in early.output
+    assert run(args=["array", "sweep", "--wait"]).exit_code == 0
     asked = run(args=["array", "sweep", "--delete"])
     assert asked.exit_code == 0
     result = run(args=["array", "sweep", "--delete", "--wait"])
