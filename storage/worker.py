@@ -15,6 +15,7 @@ from raid.errors import RaidError
 from storage import debts, events, purge, uploads
 from storage.errors import NoArray, StorageError
 from storage.jobs import runner
+from storage.jobs import scrub as _scrub  # noqa: F401 - registers its kind
 from storage.runtime import Runtime, runtime
 
 IDLE_SECONDS = 1.0

@@ -78,7 +78,7 @@ class Step:
     pause: str | None = None
     wait: float = 0.0
     also: Callable[[maps.AnySession], None] | None = None
-    """Writes rows in the transaction of the checkpoint, so both are there or neither."""
+    """Writes rows in the transaction of the checkpoint: both are there or neither."""
 
     def count(self, word: str, more: int = 1) -> None:
         """Add to a count."""
@@ -175,7 +175,9 @@ def let_go() -> None:
     if held:
         with transaction() as session:
             session.execute(
-                update(Job).where(Job.lease.in_(held)).values(lease=None, lease_until=None),
+                update(Job)
+                .where(Job.lease.in_(held))
+                .values(lease=None, lease_until=None),
                 execution_options=_PLAIN,
             )
 
