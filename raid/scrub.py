@@ -23,7 +23,7 @@ from raid.errors import (
 from raid.format import payload_offset
 from raid.geometry import UNIT, Code, Shape, units_of
 from raid.keys import manifest_key
-from raid.levels import encode_parity
+from raid.levels import encode_parities
 from raid.manifest import Form, Manifest, SegmentRow
 from raid.segments import Damage
 from raid.shards import Place, object_key, place_of, read_table, role_key
@@ -293,4 +293,4 @@ def _parities(shape: Shape, units: list[bytes]) -> list[memoryview]:
     """Return the parity units of one row, made as those of a whole segment are."""
     data = b"".join(units)
     out = memoryview(bytearray(shape.m * len(units[0])))
-    return [encode_parity(memoryview(data), len(data), shape.k, out)]
+    return encode_parities(shape, memoryview(data), len(data), out)

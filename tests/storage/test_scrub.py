@@ -337,14 +337,14 @@ def test_a_wrong_parity_with_the_right_tag_is_reported_and_marked(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It can't be repaired, because its tag is wrong as well: the blob is at risk."""
-    real = levels.encode_parity
+    real = levels.encode_parities
 
-    def wrong(data: Any, length: int, k: int, out: memoryview) -> memoryview:
-        made = real(data, length, k, out)
-        made[::7] = bytes(len(made[::7]))
+    def wrong(*said: Any) -> list[memoryview]:
+        made = real(*said)
+        made[0][::7] = bytes(len(made[0][::7]))
         return made
 
-    monkeypatch.setattr(shards, "encode_parity", wrong)
+    monkeypatch.setattr(shards, "encode_parities", wrong)
     blob = store.put(300 * KIB)
     monkeypatch.undo()
     job = run(store)
