@@ -151,4 +151,11 @@ EVENTS = _by_word(
         "risk. Store the file anew, and report this: a release wrote it wrongly.",
         warns=True,
     ),
+    EventTerm(
+        "drill_failed",
+        "A recovery drill could not read a file with members left out.",
+        "The drill failed in {failures} readings: files that should survive the loss "
+        "of a member would not. Let a scrub run, and look at the drill's report.",
+        warns=True,
+    ),
 )

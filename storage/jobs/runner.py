@@ -110,6 +110,11 @@ def register(kind: JobKind, work: Work) -> None:
     _works[kind] = work
 
 
+def is_known(kind: JobKind) -> bool:
+    """Tell whether jobs of a kind can be done."""
+    return kind in _works
+
+
 def run(array: Array, stop: Callable[[], bool] = lambda: False) -> int:
     """Do one step of every job that is due; returns how many were done."""
     done = 0

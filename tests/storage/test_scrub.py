@@ -108,6 +108,7 @@ def test_bits_that_flip_on_one_member_are_all_found_and_all_repaired(
         store.check()
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("how", ["missing", "cut", "longer", "swapped", "zeroed"])
 def test_whatever_is_wrong_with_an_object_it_is_repaired(
     store: Store, how: str
@@ -141,6 +142,7 @@ def _spoil(files: list[Path], how: str) -> None:
             path.write_bytes(bytes(len(data)))
 
 
+@pytest.mark.sqlite
 def test_a_manifest_of_an_older_attempt_is_replaced(store: Store) -> None:
     """Intact, of this blob, and not the one that the database noted."""
     blob, other = store.put(1000), store.put(1000)
@@ -171,6 +173,7 @@ def test_check_mode_changes_nothing(store: Store) -> None:
     assert scrub.is_well(job)
 
 
+@pytest.mark.sqlite
 def test_two_bad_members_are_honestly_lost_and_the_rest_is_unaffected(
     store: Store,
 ) -> None:
@@ -194,6 +197,7 @@ def test_two_bad_members_are_honestly_lost_and_the_rest_is_unaffected(
     assert not scrub.is_well(job)
 
 
+@pytest.mark.sqlite
 def test_a_member_away_makes_it_partial(store: Store) -> None:
     """Skipped and said; what it lacks is no damage, and the others are looked at."""
     blobs = some(store)
@@ -258,6 +262,7 @@ def _lose_all(store: Store, blobs: list[Blob]) -> None:
                 path.write_bytes(flip(path.read_bytes(), 8 * 600))
 
 
+@pytest.mark.sqlite
 def test_too_much_at_once_makes_it_suspect_the_metadata(store: Store) -> None:
     """Paused with a sentence and an event; nothing of that run becomes a debt."""
     blobs = sorted((store.put(1000) for _ in range(30)), key=lambda blob: blob.uuid)
@@ -289,6 +294,7 @@ def _heal(store: Store, blob: Blob) -> None:
             path.write_bytes(flip(path.read_bytes(), 8 * 600))
 
 
+@pytest.mark.sqlite
 def test_much_damage_on_one_member_is_no_suspicion(store: Store) -> None:
     """A whole member of rot is what the array is for."""
     for _ in range(20):
@@ -298,6 +304,7 @@ def test_much_damage_on_one_member_is_no_suspicion(store: Store) -> None:
     assert found(run(store)) == {"bad": 20, "repaired": 20}
 
 
+@pytest.mark.sqlite
 def test_a_few_lost_files_among_many_are_no_suspicion(store: Store) -> None:
     blobs = sorted((store.put(1000) for _ in range(40)), key=lambda blob: blob.uuid)
     _lose_all(store, blobs[::3])
@@ -333,6 +340,7 @@ def test_it_goes_on_where_another_worker_stood_still(
     assert {path: path.read_bytes() for path in files} == right
 
 
+@pytest.mark.sqlite
 def test_a_wrong_parity_with_the_right_tag_is_reported_and_marked(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,6 +377,7 @@ def test_it_fills_what_the_rows_do_not_know_yet(store: Store) -> None:
     assert [rows[blob.uuid].share > 0 for blob in blobs] == [False, False, True, True]
 
 
+@pytest.mark.sqlite
 def test_a_description_that_nobody_has_is_lost_and_not_emptied(store: Store) -> None:
     """Every manifest is bad: found on all four, repaired on none, kept as it is."""
     blob, fine = store.put(1000), store.put(1000)
@@ -384,6 +393,7 @@ def test_a_description_that_nobody_has_is_lost_and_not_emptied(store: Store) -> 
     assert store.get(fine.uuid) == store.contents[fine.uuid]
 
 
+@pytest.mark.sqlite
 def test_too_many_members_away_is_no_damage(store: Store) -> None:
     """Two of four are away: nothing is accused, nothing owed, nothing repaired."""
     blob = store.put(300 * KIB)
@@ -399,6 +409,7 @@ def test_too_many_members_away_is_no_damage(store: Store) -> None:
         store.get(blob.uuid)
 
 
+@pytest.mark.sqlite
 def test_raid1_is_scrubbed_as_well(make_store: Callable[..., Store]) -> None:
     store = make_store(2, ARRAY_LEVEL="raid1")
     some(store)
