@@ -161,8 +161,12 @@ def run_step(array: Array, number: int) -> int:
         _end(claim, JobState.FAILED, str(error))
         return 1
     except (RaidError, StorageError) as error:
-        _put_off(claim, error)
+        _put_off(claim, str(error))
         return 0
+    except Exception as error:
+        # A fault in one kind of job must not keep the others from their turn.
+        _put_off(claim, f"The job met a fault ({error!r}). It is tried again.")
+        raise
     spent = time.monotonic() - began
     rest = max(spent * (100 - pace()) / pace(), step.wait)
     if not _write_down(claim, step, spent + rest):
@@ -212,7 +216,8 @@ def _claim(number: int) -> Claim | None:
             return None
         if job.lease not in (None, lease):
             job.takeovers += 1
-        fresh = job.started_at is None
+        # Until its first checkpoint, whoever takes it over begins anew.
+        fresh = job.cursor is None
         job.lease, job.lease_until = lease, now + timedelta(seconds=LEASE_SECONDS)
         job.state = JobState.RUNNING
         job.started_at = job.started_at or now
@@ -311,12 +316,12 @@ def _end(claim: Claim, state: JobState, problem: str) -> None:
             _close(session, job, state, problem)
 
 
-def _put_off(claim: Claim, error: Exception) -> None:
+def _put_off(claim: Claim, problem: str) -> None:
     """Leave a job alone for a while: what it needs may come back."""
     runtime().rests[claim.id] = time.monotonic() + 10.0
     with transaction() as session:
         session.execute(
-            update(Job).where(*_mine(claim)).values(problem=str(error)),
+            update(Job).where(*_mine(claim)).values(problem=problem),
             execution_options=_PLAIN,
         )
-    _LOG.info("A job waits: %s", error, extra=_told(claim))
+    _LOG.info("A job waits: %s", problem, extra=_told(claim))
