@@ -1,6 +1,7 @@
 """The walk of a scrub: live blobs in the order of their uuids, segment by segment."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -14,8 +15,8 @@ from raid.scrub import (
     Kind,
     Look,
     Pick,
-    look_at_manifests,
-    look_at_segment,
+    start_manifests,
+    start_segment,
 )
 from raid.segments import Damage
 from raid.superblock import StoredState
@@ -25,6 +26,8 @@ from storage.models import NONE, Blob, BlobState, Debt, MemberRow, Reason
 from storage.runtime import runtime
 
 _BATCH = 50
+AHEAD = 3
+"""How many pieces are begun while one is waited for."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,92 @@ class Piece:
     hopeless: bool
     size: int
     ends_blob: bool
-    unmeasured: Manifest | None
+    unmeasured: Manifest | None = None
     """The manifest of a blob whose slots and share the rows do not know yet."""
+    alone: bool = True
+    """Whether nothing behind it is being looked at already."""
 
 
-def pieces(array: Array, cursor: str | None, pick: Pick) -> Iterator[Piece]:
-    """Look at one piece after the other, from a cursor on; without an open snapshot."""
+class _Begun:
+    """A piece that the threads are looking at."""
+
+    def __init__(
+        self, array: Array, blob: Blob, manifest: Manifest, number: int, pick: Pick
+    ) -> None:
+        self._array, self._blob, self._manifest = array, blob, manifest
+        self._number = number
+        self._manifests = start_manifests(array, manifest) if number == 0 else None
+        self._segment = None
+        if manifest.segments:
+            self._segment = start_segment(array, manifest, number, pick)
+
+    def piece(self) -> Piece:
+        """Wait for what was seen, and judge it."""
+        found, hopeless, size = Look(), False, self._blob.size
+        if self._manifests is not None:
+            found = _confirmed(self._array, self._manifests.result())
+            hopeless = found.lost > self._array.map.shape.m
+        rows = self._manifest.segments
+        if self._segment is not None:
+            row, look = rows[self._number], self._segment.result()
+            look = _confirmed(self._array, look)
+            found.add(look)
+            hopeless |= look.lost > row.shape.m
+            size = row.length
+        last = self._number + 1 >= len(rows)
+        piece = _piece(self._blob, self._number, found, hopeless, size, last=last)
+        unmeasured = last and self._blob.slots is None
+        return replace(piece, unmeasured=self._manifest if unmeasured else None)
+
+    def drain(self) -> None:
+        """Wait until nothing is read any more."""
+        for one in (self._manifests, self._segment):
+            if one is not None:
+                one.drain()
+
+
+class _Unread:
+    """A piece of a blob whose manifest could not be had, so nothing was begun."""
+
+    def __init__(self, piece: Piece) -> None:
+        self._piece = piece
+
+    def piece(self) -> Piece:
+        """Return it."""
+        return self._piece
+
+    def drain(self) -> None:
+        """Nothing is on its way."""
+
+
+def pieces(
+    array: Array, cursor: str | None, pick: Pick, in_time: Callable[[], bool]
+) -> Iterator[Piece]:
+    """Look at one piece after the other from a cursor on, a few of them ahead.
+
+    When time is up nothing more is begun that nobody asked for: stop at a piece that
+    is `alone`. No snapshot of the database is held meanwhile.
+    """
+    begun: deque[_Begun | _Unread] = deque()
+    source = _begin(array, cursor, pick)
+    try:
+        while True:
+            while len(begun) <= (AHEAD if in_time() else 0):
+                one = next(source, None)
+                if one is None:
+                    break
+                begun.append(one)
+            if not begun:
+                return
+            piece = begun[0].piece()
+            begun.popleft()
+            yield replace(piece, alone=not begun)
+    finally:
+        for one in begun:
+            one.drain()
+
+
+def _begin(array: Array, cursor: str | None, pick: Pick) -> Iterator[_Begun | _Unread]:
     uuid, number = _parse(cursor)
     for blob in _live(uuid, again=number is not None):
         first = number or 0 if blob.uuid == uuid else 0
@@ -73,26 +156,22 @@ def _live(uuid: UUID | None, *, again: bool) -> Iterator[Blob]:
         uuid, again = some[-1].uuid, False
 
 
-def _of_blob(array: Array, blob: Blob, first: int, pick: Pick) -> Iterator[Piece]:
-    ref = reference(blob)
+def _of_blob(
+    array: Array, blob: Blob, first: int, pick: Pick
+) -> Iterator[_Begun | _Unread]:
     met: list[Damage] = []
     try:
-        manifest = manifest_of(runtime(), array, ref, met.append)
+        manifest = manifest_of(runtime(), array, reference(blob), met.append)
     except BlobDamaged:
-        yield _lost(array, blob, met)
+        yield _Unread(_lost(array, blob, met))
         return
     except (BlobUnreachable, UnknownVersion):
         slots = [entry.slot for entry in array.map.slots]
-        yield _piece(blob, 0, Look(unreachable=slots), False, blob.size, last=True)
+        look = Look(unreachable=slots)
+        yield _Unread(_piece(blob, 0, look, False, blob.size, last=True))
         return
-    count = max(1, len(manifest.segments))
-    for number in range(first, count):
-        look, hopeless = _look(array, manifest, number, pick)
-        rows = manifest.segments
-        size = rows[number].length if rows else blob.size
-        piece = _piece(blob, number, look, hopeless, size, last=number + 1 == count)
-        unmeasured = manifest if piece.ends_blob and blob.slots is None else None
-        yield replace(piece, unmeasured=unmeasured)
+    for number in range(first, max(1, len(manifest.segments))):
+        yield _Begun(array, blob, manifest, number, pick)
 
 
 def _piece(
@@ -100,21 +179,6 @@ def _piece(
 ) -> Piece:
     at, after = f"{blob.uuid.hex}:{number}", f"{blob.uuid.hex}:{number + 1}"
     return Piece(at, blob.uuid.hex if last else after, look, hopeless, size, last, None)
-
-
-def _look(
-    array: Array, manifest: Manifest, number: int, pick: Pick
-) -> tuple[Look, bool]:
-    """Look at a segment, with the first one at the manifests; tell if it looks lost."""
-    found, hopeless = Look(), False
-    if number == 0:
-        found = _confirmed(array, look_at_manifests(array, manifest))
-        hopeless = found.lost > array.map.shape.m
-    if manifest.segments:
-        segment = _confirmed(array, look_at_segment(array, manifest, number, pick))
-        found.add(segment)
-        hopeless |= segment.lost > manifest.segments[number].shape.m
-    return found, hopeless
 
 
 def _lost(array: Array, blob: Blob, met: list[Damage]) -> Piece:

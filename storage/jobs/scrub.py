@@ -59,7 +59,7 @@ class Scrub:
         repairs = claim.params.get("mode", REPAIR) == REPAIR
         found = _Found(repairs=repairs)
         run: list[Piece] = []
-        for piece in pieces(array, claim.cursor, secrets.randbelow):
+        for piece in pieces(array, claim.cursor, secrets.randbelow, claim.in_time):
             if piece.hopeless or run:
                 run.append(piece)
             else:
@@ -69,7 +69,7 @@ class Scrub:
             if len(run) == RUN:
                 found.take(run)
                 run = []
-            if not run and not claim.in_time():
+            if not run and piece.alone and not claim.in_time():
                 return found.step()
         found.take(run)
         return found.end()

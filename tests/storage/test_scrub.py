@@ -238,7 +238,7 @@ def test_a_blob_that_was_let_go_of_meanwhile_is_no_damage(
     from storage.jobs import look
 
     blob = store.put(300 * KIB)
-    real, fired = look.look_at_segment, []
+    real, fired = look.start_segment, []
 
     def purged(*said: Any) -> Any:
         for slot in range(4):
@@ -248,7 +248,7 @@ def test_a_blob_that_was_let_go_of_meanwhile_is_no_damage(
         fired.append(blob.uuid)
         return real(*said)
 
-    monkeypatch.setattr(look, "look_at_segment", purged)
+    monkeypatch.setattr(look, "start_segment", purged)
     job = run(store)
     assert fired
     assert found(job) == {}
