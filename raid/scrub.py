@@ -9,6 +9,7 @@ is what a member lacks that is not in sync.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import wait
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -23,15 +24,15 @@ from raid.errors import (
 from raid.format import payload_offset
 from raid.geometry import UNIT, Code, Shape, units_of
 from raid.keys import manifest_key
-from raid.levels import encode_parity
+from raid.levels import encode_parities
 from raid.manifest import Form, Manifest, SegmentRow
 from raid.segments import Damage
 from raid.shards import Place, object_key, place_of, read_table, role_key
 from raid.superblock import StoredState
 from raid.tags import unit_tag
 
-UNITS_AT_ONCE = 32
-"""What is read at once: an object of ours in one go, a huge one piece by piece."""
+UNITS_AT_ONCE = 16
+"""What a thread reads at once: most objects in one go, huge ones piece by piece."""
 
 _HOLDS_DATA = (StoredState.IN_SYNC, StoredState.REBUILDING, StoredState.STALE)
 
@@ -145,11 +146,11 @@ class _Shard(_Stored):
         return object_key(self.manifest, self.segment, self.role)
 
     @property
-    def _row(self) -> SegmentRow:
+    def row(self) -> SegmentRow:
         return self.manifest.segments[self.segment]
 
     def check(self) -> int:
-        row = self._row
+        row = self.row
         inside = b""
         if self.manifest.form is Form.COMBINED:
             inside = self.manifest.pack()
@@ -211,36 +212,47 @@ class _Units:
             raise DamagedObject(f"Unit {index} differs from its tag.")
 
 
-def look_at_manifests(array: Array, manifest: Manifest) -> Look:
-    """Look at the manifest on every slot; a combined role brings its own along."""
+class Looking:
+    """Objects that the threads of the array are looking at."""
+
+    def __init__(self, objects: Sequence[_Stored]) -> None:
+        self._objects = objects
+        self._futures = [one.array.executor.submit(_look, one) for one in objects]
+
+    def result(self) -> Look:
+        """Wait for what was seen."""
+        self.drain()
+        found = Look()
+        for future in self._futures:
+            found.add(future.result())
+        found.findings += _wrong_parities(self._objects)
+        return found
+
+    def drain(self) -> None:
+        """Wait until nothing is read any more, whatever came of it."""
+        wait(self._futures)
+
+
+def start_manifests(array: Array, manifest: Manifest) -> Looking:
+    """Begin to look at the manifest on every slot but those of combined roles."""
     combined = manifest.form is Form.COMBINED
     with_role = set(manifest.segments[0].slots) if combined else set()
     slots = [entry.slot for entry in array.map.slots if entry.slot not in with_role]
-    return _look_at([_Stored(array, manifest, slot) for slot in slots])
+    return Looking([_Stored(array, manifest, slot) for slot in slots])
 
 
-def look_at_segment(array: Array, manifest: Manifest, number: int, pick: Pick) -> Look:
-    """Look at every role of a segment, and at the parity of the row that is picked."""
+def start_segment(array: Array, manifest: Manifest, number: int, pick: Pick) -> Looking:
+    """Begin to look at every role of a segment, and the parity of one row picked."""
     row = manifest.segments[number]
     sample = None
     if row.shape.code is not Code.COPIES:  # equal tags are equal copies
         sample = pick(len(units_of(row.length, row.shape.k)))
-    shards = [
-        _Shard(array, manifest, slot, number, role, sample)
-        for role, slot in enumerate(row.slots)
-    ]
-    found = _look_at(shards)
-    found.findings += _wrong_parities(row, shards)
-    return found
-
-
-def _look_at(objects: Sequence[_Stored]) -> Look:
-    """Look at one object of each slot, all at the same time."""
-    futures = [objects[0].array.executor.submit(_look, one) for one in objects]
-    found = Look()
-    for future in futures:
-        found.add(future.result())
-    return found
+    return Looking(
+        [
+            _Shard(array, manifest, slot, number, role, sample)
+            for role, slot in enumerate(row.slots)
+        ]
+    )
 
 
 def _look(one: _Stored) -> Look:
@@ -275,17 +287,20 @@ def _absent(one: _Stored) -> Look:
     return Look(owed=1)
 
 
-def _wrong_parities(row: SegmentRow, shards: Sequence[_Shard]) -> list[Finding]:
+def _wrong_parities(objects: Sequence[_Stored]) -> list[Finding]:
     """Return the parities of the sampled row that do not belong to its data."""
-    k = row.shape.k
-    data = [one.kept for one in shards[:k] if one.kept is not None]
-    if len(data) < k:
+    shards = [one for one in objects if isinstance(one, _Shard)]
+    if not shards:
         return []
-    right = _parities(row.shape, data)
+    shape = shards[0].row.shape
+    data = [one.kept for one in shards[: shape.k] if one.kept is not None]
+    if len(data) < shape.k:
+        return []
+    right = _parities(shape, data)
     return [
         one.finding(Kind.PARITY, "The parity does not belong to the data.")
-        for one, parity in zip(shards[k:], right, strict=True)
-        if one.kept is not None and one.kept != parity
+        for one, parity in zip(shards[shape.k :], right, strict=False)
+        if one.kept is not None and one.kept != bytes(parity)
     ]
 
 
@@ -293,4 +308,4 @@ def _parities(shape: Shape, units: list[bytes]) -> list[memoryview]:
     """Return the parity units of one row, made as those of a whole segment are."""
     data = b"".join(units)
     out = memoryview(bytearray(shape.m * len(units[0])))
-    return [encode_parity(memoryview(data), len(data), shape.k, out)]
+    return encode_parities(shape, memoryview(data), len(data), out)

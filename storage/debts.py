@@ -120,22 +120,27 @@ def _row(
 def note_damage(found: Iterable[Damage]) -> int:
     """Write a debt for each bad object of a live blob; nobody becomes stale."""
     with transaction() as session:
-        columns = select(MemberRow.slot, MemberRow.uuid)
-        members = {row.slot: row.uuid for row in session.execute(columns)}
-        wanted = {damage.blob for damage in found}
-        live = dict(
-            session.execute(
-                select(Blob.uuid, Blob.attempt).where(
-                    Blob.uuid.in_(wanted), Blob.state == BlobState.LIVE
-                )
-            ).all()
-        )
-        rows = [
-            _damage_row(damage, members[damage.slot], live[damage.blob])
-            for damage in found
-            if damage.blob in live and damage.slot in members
-        ]
-        add(session, rows)
+        return owe_damage(session, list(found))
+
+
+def owe_damage(session: maps.AnySession, found: Sequence[Damage]) -> int:
+    """Do what `note_damage` does in the caller's transaction."""
+    columns = select(MemberRow.slot, MemberRow.uuid)
+    members = {row.slot: row.uuid for row in session.execute(columns)}
+    wanted = {damage.blob for damage in found}
+    live = dict(
+        session.execute(
+            select(Blob.uuid, Blob.attempt).where(
+                Blob.uuid.in_(wanted), Blob.state == BlobState.LIVE
+            )
+        ).all()
+    )
+    rows = [
+        _damage_row(damage, members[damage.slot], live[damage.blob])
+        for damage in found
+        if damage.blob in live and damage.slot in members
+    ]
+    add(session, rows)
     for damage in found:
         _LOG.warning(
             "An object is bad: %s",

@@ -143,4 +143,32 @@ EVENTS = _by_word(
         "Nothing was replaced. Compare it with another copy.",
         warns=True,
     ),
+    EventTerm(
+        "scrub_found",
+        "A scrub found objects that were not as they were written.",
+        "The scrub found {missing} objects missing, {size} cut or too long, {bad} bad "
+        "and {parity} parities wrong; {repaired} were repaired.",
+        warns=True,
+    ),
+    EventTerm(
+        "scrub_suspects",
+        "A scrub stopped, because too much looked lost at once.",
+        "The scrub stopped: of {looked} segments {lost} look lost. It suspects the "
+        "metadata or the credentials, and repairs nothing.",
+        warns=True,
+    ),
+    EventTerm(
+        "parity_wrong",
+        "A parity has the right tag and does not belong to its data.",
+        "The parity of the blob {blob} does not belong to its data, so the blob is at "
+        "risk. Store the file anew, and report this: a release wrote it wrongly.",
+        warns=True,
+    ),
+    EventTerm(
+        "drill_failed",
+        "A recovery drill could not read a file with members left out.",
+        "The drill failed in {failures} readings: files that should survive the loss "
+        "of a member would not. Let a scrub run, and look at the drill's report.",
+        warns=True,
+    ),
 )

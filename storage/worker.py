@@ -14,11 +14,15 @@ from raid.array import Array
 from raid.errors import RaidError
 from storage import debts, events, purge, quarantine, uploads
 from storage.errors import NoArray, StorageError
-from storage.jobs import receipts, runner, sweep
+from storage.jobs import drill as _drill  # noqa: F401 - registers its kind
+from storage.jobs import receipts, runner, schedule
+from storage.jobs import scrub as _scrub  # noqa: F401 - registers its kind
+from storage.jobs import sweep as _sweep  # noqa: F401 - registers its kind
 from storage.runtime import Runtime, runtime
 
 IDLE_SECONDS = 1.0
 UNDO_SECONDS = 5.0
+SCHEDULE_SECONDS = 60.0
 _LOG = logging.getLogger("holdfast.worker")
 
 
@@ -33,7 +37,6 @@ class Chore:
 _chores: dict[str, Chore] = {
     "quarantine": Chore(86_400.0, quarantine.daily),
     "receipts": Chore(60.0, receipts.request),
-    "sweep": Chore(3600.0, sweep.daily),
 }
 
 
@@ -102,6 +105,7 @@ class Worker:
             events.settle,
             events.write_superblocks,
             self._undo,
+            self._schedule,
             self._jobs,
         ):
             if self.stopping:
@@ -134,6 +138,9 @@ class Worker:
 
     def _undo(self, array: Array) -> int:
         return uploads.undo_abandoned(array) if self._due("undo", UNDO_SECONDS) else 0
+
+    def _schedule(self, array: Array) -> int:
+        return schedule.run(array) if self._due("schedule", SCHEDULE_SECONDS) else 0
 
     def _due(self, name: str, seconds: float) -> bool:
         now = time.monotonic()

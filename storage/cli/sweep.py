@@ -28,7 +28,9 @@ def sweep(remove: bool, wait: bool) -> None:
     which it goes after 30 days. Every member has to be there.
     """
     try:
-        number = table.request(JobKind.SWEEP, params={"delete": remove}, actor="shell")
+        number = table.request(
+            JobKind.SWEEP, params={"delete": remove}, actor="flask array"
+        )
     except StorageError as error:
         raise click.ClickException(str(error)) from error
     if remove and not _deletes(number):
@@ -44,7 +46,7 @@ def sweep(remove: bool, wait: bool) -> None:
 def _deletes(number: int) -> bool:
     job = db.session.get_one(Job, number)
     release()
-    return bool(job.params.get("delete"))
+    return bool(job.params.get("delete", True))
 
 
 def _is_well(job: Job) -> bool:

@@ -8,6 +8,7 @@ given up leave objects that nobody will ever ask for. One is removed only when
     c  every member could be reached in both scans,
     d  the heads of all members were those of the database.
 
+What comes by itself removes; whoever asks says with `delete` whether it may.
 The 256 first bytes of uuids are the units of the scan: the cursor is the next of them,
 and they are what is counted as the job's objects.
 """
@@ -16,7 +17,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
@@ -30,15 +31,13 @@ from storage import history, maps
 from storage.db import db, release, snapshot, transaction, utcnow
 from storage.errors import NotNow
 from storage.heads import heads_agree
-from storage.jobs import runner, table
+from storage.jobs import runner
 from storage.jobs.runner import Claim, GiveUp, Step
 from storage.known import Known, rows_of
-from storage.models import ArrayRow, Job, JobKind, JobState, MemberRow, Orphan
-from storage.runtime import runtime
+from storage.models import Job, JobKind, MemberRow, Orphan
 
 APART_SECONDS = 24 * 3600.0
 AGE_SECONDS = 24 * 3600.0
-DAILY = timedelta(days=1)
 PREFIXES = 256
 _ORPHANS = cast(Table, Orphan.__table__)
 _OWN = (
@@ -248,7 +247,7 @@ def _settle(claim: Claim, array: Array, step: Step, orphans: list[Found]) -> Non
         step.count("orphans")
         step.count("orphan_bytes", one.info.size)
         what = "kept" if one.ripe else "young"
-        if one.ripe and claim.params.get("delete") and one.slot not in failing:
+        if one.ripe and _may_remove(claim) and one.slot not in failing:
             if _set_aside(array, one):
                 removed.append((one.member, one.info.key))
                 step.count("removed")
@@ -262,6 +261,10 @@ def _settle(claim: Claim, array: Array, step: Step, orphans: list[Found]) -> Non
             _forget(session, removed)
 
 
+def _may_remove(claim: Claim) -> bool:
+    return bool(claim.params.get("delete", True))
+
+
 def _set_aside(array: Array, one: Found) -> bool:
     try:
         with array.using(one.slot) as member:
@@ -272,28 +275,6 @@ def _set_aside(array: Array, one: Found) -> bool:
     fields = {"slot": one.slot, "object": one.info.key, "bytes": one.info.size}
     _LOG.info("An orphan was moved to quarantine.", extra={"fields": fields})
     return True
-
-
-def daily() -> int:
-    """Ask for the sweep of the day when none was done for one: a chore."""
-    if runtime().array().away():
-        return 0
-    since = utcnow() - DAILY
-    made_at = db.session.scalar(select(ArrayRow.created_at))
-    asked_at = db.session.scalar(
-        select(Job.created_at)
-        .where(
-            Job.kind == JobKind.SWEEP,
-            Job.state.not_in((JobState.FAILED, JobState.CANCELLED)),
-        )
-        .order_by(Job.id.desc())
-        .limit(1)
-    )
-    release()
-    if made_at is None or made_at > since or (asked_at and asked_at > since):
-        return 0
-    table.request(JobKind.SWEEP, params={"delete": True})
-    return 1
 
 
 runner.register(JobKind.SWEEP, Sweep())

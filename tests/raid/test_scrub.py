@@ -12,7 +12,7 @@ from raid.errors import MemberFailing, MemberMissing
 from raid.geometry import Code, Level
 from raid.keys import parse_key
 from raid.memory import MemoryMember
-from raid.scrub import Kind, Look, look_at_manifests, look_at_segment
+from raid.scrub import Kind, Look, start_manifests, start_segment
 from raid.superblock import StoredState
 from raid.writer import Stored
 from support.arrays import LAYOUTS, Clock, memory_array, put_blob
@@ -30,10 +30,10 @@ def _small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def look(array: Array, stored: Stored, seed: int = 0) -> Look:
     """Look at the whole blob."""
-    found = look_at_manifests(array, stored.manifest)
+    found = start_manifests(array, stored.manifest).result()
     pick = random.Random(seed).randrange
     for number in range(len(stored.rows)):
-        found.add(look_at_segment(array, stored.manifest, number, pick))
+        found.add(start_segment(array, stored.manifest, number, pick).result())
     return found
 
 
@@ -228,13 +228,17 @@ def test_a_huge_shard_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None
     assert said(look(array, stored)) == [(0, key, Kind.SIZE)]
 
 
+@pytest.mark.parametrize(
+    ("level", "which", "word"),
+    [(Level.RAID5, 0, "p"), (Level.RAID6, 0, "p"), (Level.RAID6, 1, "q")],
+)
 @pytest.mark.parametrize("size", [300 * 1024, 1_300_000])
 def test_a_wrong_encoder_that_tags_its_wrong_parity_is_found(
-    size: int, monkeypatch: pytest.MonkeyPatch
+    size: int, level: Level, which: int, word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every tag is right; only the equation tells."""
-    array = memory_array(Level.RAID5, 4, clock=Clock())
-    _encode_wrongly(monkeypatch)
+    array = memory_array(level, 4, clock=Clock())
+    _encode_wrongly(monkeypatch, which)
     stored = put_blob(array, body(size))
     monkeypatch.undo()
     found = look(array, stored)
@@ -243,21 +247,22 @@ def test_a_wrong_encoder_that_tags_its_wrong_parity_is_found(
     assert found.lost == 0
     for finding in found.findings:
         parsed = parse_key(finding.damage.key)
-        assert parsed is not None and parsed.role == "p"
+        assert parsed is not None and parsed.role == word
 
 
-def _encode_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
+def _encode_wrongly(monkeypatch: pytest.MonkeyPatch, which: int) -> None:
     from raid import shards
 
-    real = shards.encode_parity
+    real = shards.encode_parities
 
-    def wrong(data: Any, length: int, k: int, out: memoryview) -> memoryview:
-        made = real(data, length, k, out)
-        for at in range(0, len(made), 8):
-            made[at] ^= 1
+    def wrong(*said: Any) -> list[memoryview]:
+        made = real(*said)
+        spoilt = made[which]
+        for at in range(0, len(spoilt), 8):
+            spoilt[at] ^= 1
         return made
 
-    monkeypatch.setattr(shards, "encode_parity", wrong)
+    monkeypatch.setattr(shards, "encode_parities", wrong)
 
 
 def test_the_parity_is_only_judged_by_data_that_was_verified() -> None:

@@ -654,28 +654,18 @@ def test_quarantine_is_counted_and_goes_after_a_month(broom: Broom, app: Flask) 
 
 
 @pytest.mark.sqlite
-def test_the_sweep_of_the_day(broom: Broom) -> None:
-    """Not on the first day, not twice, and not while a member is away."""
-    store = broom.store
-    assert sweep.daily() == 0
-    with transaction() as session:
-        session.execute(
-            update(ArrayRow).values(created_at=utcnow() - timedelta(days=2))
-        )
-    store.lose(0)
-    store.runtime.check_members()
-    assert sweep.daily() == 0
-    store.bring_back(0)
-    store.runtime.check_members()
-    assert sweep.daily() == 1
-    assert sweep.daily() == 0
-    [job] = store.rows(Job)
-    assert job.params == {"delete": True}
-    broom.run()
-    assert sweep.daily() == 0
-    with transaction() as session:
-        session.execute(update(Job).values(created_at=utcnow() - timedelta(days=2)))
-    assert sweep.daily() == 1
+def test_the_sweep_of_the_day_removes(broom: Broom) -> None:
+    """It comes by itself, and nobody has to say that it may."""
+    path = broom.orphan()
+    for days in (2, 1):
+        with transaction() as session:
+            earlier = utcnow() - timedelta(days=days)
+            session.execute(update(ArrayRow).values(created_at=earlier))
+            session.execute(update(Job).values(finished_at=earlier))
+        broom.store.settle()
+        broom.let_pass(1.1)
+    assert [job.kind for job in broom.store.rows(Job)].count(JobKind.SWEEP) == 2
+    assert not path.exists()
 
 
 @pytest.mark.sqlite
