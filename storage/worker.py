@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sqlalchemy.exc import DBAPIError
+
 from raid.array import Array
 from raid.errors import RaidError
 from storage import debts, events, purge, quarantine, uploads
@@ -18,11 +20,16 @@ from storage.jobs import drill as _drill  # noqa: F401 - registers its kind
 from storage.jobs import receipts, runner, schedule
 from storage.jobs import scrub as _scrub  # noqa: F401 - registers its kind
 from storage.jobs import sweep as _sweep  # noqa: F401 - registers its kind
+from storage.journal import exporter, heads, state
 from storage.runtime import Runtime, runtime
 
 IDLE_SECONDS = 1.0
 UNDO_SECONDS = 5.0
 SCHEDULE_SECONDS = 60.0
+JOURNAL_SECONDS = 3.0
+HEADS_SECONDS = 180.0
+LAG_SECONDS = 15.0
+FINISH_SECONDS = 5.0
 _LOG = logging.getLogger("holdfast.worker")
 
 
@@ -75,12 +82,14 @@ class Worker:
                 busy = 0
             self._stop.wait(0.05 if busy else IDLE_SECONDS)
         runner.let_go()
+        self._finish_journal()
 
     def run_once(self, rounds: int = 100) -> None:
         """Work until nothing is left that can be done now."""
         for _ in range(rounds):
             if not self.tick() or self.stopping:
                 break
+        self._finish_journal()
 
     def tick(self) -> int:
         """Do a round of everything that is due; returns how much was done."""
@@ -107,6 +116,7 @@ class Worker:
             self._undo,
             self._schedule,
             self._jobs,
+            self._journal,
         ):
             if self.stopping:
                 break
@@ -135,6 +145,29 @@ class Worker:
 
     def _jobs(self, array: Array) -> int:
         return runner.run(array, lambda: self.stopping)
+
+    def _journal(self, array: Array) -> int:
+        done = 0
+        if self._due("journal heads", HEADS_SECONDS):
+            done += heads.check(array)
+        if self._due("journal", JOURNAL_SECONDS):
+            done += exporter.run(array, lambda: self.stopping)
+        if self._due("journal lag", LAG_SECONDS):
+            done += state.watch()
+        return done
+
+    def _finish_journal(self) -> None:
+        """Leave nothing behind that only the database knows."""
+        until = time.monotonic() + FINISH_SECONDS
+        own = runtime()
+        own.forget_map()
+        try:
+            if not own.array().map.readonly:
+                exporter.finish(own.array(), lambda: time.monotonic() > until)
+        except NoArray:
+            return
+        except (RaidError, StorageError, DBAPIError) as error:
+            _LOG.warning("The journal waits for the next start: %s", error)
 
     def _undo(self, array: Array) -> int:
         return uploads.undo_abandoned(array) if self._due("undo", UNDO_SECONDS) else 0

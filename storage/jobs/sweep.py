@@ -114,17 +114,21 @@ class Sweep:
 
 def _why_not(array: Array) -> str | None:
     """Return why nothing may be called an orphan now, in a sentence."""
-    away = array.away()
-    if away:
-        labels = ", ".join(array.label(entry.slot) for entry in away)
-        return (
-            f"A sweep needs every member, and this is away: {labels}. Nothing was "
-            "removed. Bring it back or replace it; then sweep again."
-        )
     try:
-        return heads_agree(array)
+        # A member may go while its head is looked at, so that is asked last, too.
+        return _away(array) or heads_agree(array) or _away(array)
     except MemberError as error:
         return f"A sweep needs every member. {error} Nothing was removed."
+
+
+def _away(array: Array) -> str | None:
+    away = ", ".join(array.label(entry.slot) for entry in array.away())
+    if not away:
+        return None
+    return (
+        f"A sweep needs every member, and this is away: {away}. Nothing was removed. "
+        "Bring it back or replace it; then sweep again."
+    )
 
 
 def _scan(claim: Claim, array: Array, first: int, step: Step) -> None:
