@@ -12,6 +12,7 @@ __all__ = [
     "Fenced",
     "NoArray",
     "RaidError",
+    "Refused",
     "StorageError",
     "WrongDigest",
     "WrongLength",
@@ -49,6 +50,13 @@ class CannotCreate(StorageError):
 
     status = 409
     code = "cannot_create"
+
+
+class Refused(StorageError):
+    """A change of the members that makes no sense now; nothing was changed."""
+
+    status = 409
+    code = "not_possible"
 
 
 class Fenced(StorageError):

@@ -18,6 +18,7 @@ from raid.array import Array
 from raid.errors import MemberError, MemberReadOnly
 from raid.keys import blob_prefix
 from raid.manifest import Form
+from raid.superblock import StoredState
 from storage import debts, maps
 from storage.db import db, release, transaction, utcnow
 from storage.models import Blob, BlobState, Debt, DebtKind, MemberRow
@@ -26,8 +27,8 @@ BATCH = 64
 _LOG = logging.getLogger("holdfast.purge")
 _PLAIN = {"synchronize_session": False}
 
-Held = dict[UUID, set[int]]
-"""Blobs, and the slots of which something is true."""
+Held = dict[UUID, set[UUID]]
+"""Blobs, and the members of which something is true."""
 
 
 def begin_due() -> int:
@@ -82,7 +83,10 @@ def _owe_tombstones(session: maps.AnySession, blobs: Sequence[UUID]) -> None:
         ).all()
     )
     members = session.scalars(
-        select(MemberRow.uuid).where(MemberRow.slot.is_not(None))
+        select(MemberRow.uuid).where(
+            MemberRow.slot.is_not(None) | MemberRow.target_slot.is_not(None),
+            MemberRow.state != StoredState.RETIRED,
+        )
     ).all()
     debts.add(
         session,
@@ -95,6 +99,27 @@ def _owe_tombstones(session: maps.AnySession, blobs: Sequence[UUID]) -> None:
             }
             for blob in blobs
             for member in members
+        ],
+    )
+
+
+def owe_to(session: maps.AnySession, member: UUID) -> None:
+    """Owe a member that comes into a slot the tombstones of every purge on its way.
+
+    It has none of those objects; but a member that owes no tombstone counts as one
+    that has it.
+    """
+    purging = select(Blob.uuid, Blob.attempt).where(Blob.state == BlobState.PURGING)
+    debts.add(
+        session,
+        [
+            {
+                "member_uuid": member,
+                "kind": DebtKind.TOMBSTONE,
+                "blob": row.uuid,
+                "attempt": row.attempt,
+            }
+            for row in session.execute(purging)
         ],
     )
 
@@ -118,11 +143,7 @@ def run(array: Array, stop: debts.Stop = lambda: False) -> int:
 def _waiting(array: Array) -> list[UUID]:
     """Return blobs being purged of which a reachable member knows nothing yet."""
     # A read-only one takes no tombstone; its blobs must not keep the others waiting.
-    here = [
-        array.uuid_of(slot)
-        for slot in array.readable()
-        if not isinstance(array.health.error(slot), MemberReadOnly)
-    ]
+    here = [member for member in _everyone(array) if _takes_tombstones(array, member)]
     owed = exists().where(Debt.blob == Blob.uuid)
     owed_here = owed.where(Debt.member_uuid.in_(here))
     found = db.session.scalars(
@@ -135,11 +156,26 @@ def _waiting(array: Array) -> list[UUID]:
     return list(found)
 
 
+def _everyone(array: Array) -> set[UUID]:
+    """Return the members that must let go of what is purged."""
+    slots = [e.member for e in array.map.slots if e.state is not StoredState.RETIRED]
+    return {*slots, *(waiting.member for waiting in array.newcomers())}
+
+
+def _takes_tombstones(array: Array, member: UUID) -> bool:
+    seat = array.seat(member)
+    if seat is None:
+        return False
+    seated, slot = seat
+    error = seated.health.error(slot)
+    return slot in seated.readable() and not isinstance(error, MemberReadOnly)
+
+
 def advance(array: Array, blobs: Sequence[UUID]) -> int:
     """Take these purges as far as the members allow; returns how many ended."""
     rows, owed = _look(blobs)
-    everyone = {entry.slot for entry in array.map.slots}
-    due = _by_slot(array, owed)
+    everyone = _everyone(array)
+    due = _by_member(everyone, owed)
     told = _tell(array, rows, due)
     enough = array.map.shape.m + 1
     sure = {
@@ -150,12 +186,12 @@ def advance(array: Array, blobs: Sequence[UUID]) -> int:
     done = _on_members(
         array,
         {
-            slot: [uuid for uuid in wanted if uuid in sure and slot in told[uuid]]
-            for slot, wanted in due.items()
+            member: [uuid for uuid in wanted if uuid in sure and member in told[uuid]]
+            for member, wanted in due.items()
         },
-        _erase_with(array),
+        _erase,
     )
-    _acknowledge(array, done)
+    _acknowledge(done)
     return _finish(array, [uuid for uuid in rows if done[uuid] >= _owing(due, uuid)])
 
 
@@ -171,47 +207,52 @@ def _look(blobs: Sequence[UUID]) -> tuple[dict[UUID, Blob], list[tuple[UUID, UUI
     return {row.uuid: row for row in rows}, [(row[0], row[1]) for row in owed]
 
 
-def _by_slot(array: Array, owed: Iterable[tuple[UUID, UUID]]) -> dict[int, list[UUID]]:
-    slots = {entry.member: entry.slot for entry in array.map.slots}
-    due: dict[int, list[UUID]] = defaultdict(list)
+def _by_member(
+    everyone: set[UUID], owed: Iterable[tuple[UUID, UUID]]
+) -> dict[UUID, list[UUID]]:
+    due: dict[UUID, list[UUID]] = defaultdict(list)
     for blob, member in owed:
-        if member in slots:
-            due[slots[member]].append(blob)
+        if member in everyone:
+            due[member].append(blob)
     return due
 
 
-def _owing(due: Mapping[int, list[UUID]], uuid: UUID) -> set[int]:
-    return {slot for slot, blobs in due.items() if uuid in blobs}
+def _owing(due: Mapping[UUID, list[UUID]], uuid: UUID) -> set[UUID]:
+    return {member for member, blobs in due.items() if uuid in blobs}
 
 
 def _tell(
-    array: Array, rows: Mapping[UUID, Blob], due: Mapping[int, list[UUID]]
+    array: Array, rows: Mapping[UUID, Blob], due: Mapping[UUID, list[UUID]]
 ) -> Held:
     """Put tombstones on the members that have none; they fit on a full one, too."""
 
-    def put(slot: int, uuid: UUID) -> None:
+    def put(seated: Array, slot: int, uuid: UUID) -> None:
         blob = rows[uuid]
         since = maps.microseconds(blob.tombstoned_at or blob.created_at)
-        repair.put_tombstone(array, slot, uuid, blob.attempt, since)
+        repair.put_tombstone(seated, slot, uuid, blob.attempt, since)
 
-    wanted = {slot: [u for u in blobs if u in rows] for slot, blobs in due.items()}
+    wanted = {member: [u for u in blobs if u in rows] for member, blobs in due.items()}
     return _on_members(array, wanted, put)
 
 
 def _on_members(
     array: Array,
-    work: Mapping[int, Sequence[UUID]],
-    step: Callable[[int, UUID], None],
+    work: Mapping[UUID, Sequence[UUID]],
+    step: Callable[[Array, int, UUID], None],
 ) -> Held:
-    """Do a step for the blobs of each slot, the members side by side."""
+    """Do a step for the blobs of each member, the members side by side."""
 
-    def on_slot(slot: int) -> list[UUID]:
+    def on_member(member: UUID) -> list[UUID]:
         done: list[UUID] = []
+        seat = array.seat(member)
+        if seat is None:
+            return done
+        seated, slot = seat
         try:
-            for uuid in work[slot]:
-                if not array.health.usable(slot):
+            for uuid in work[member]:
+                if not seated.health.usable(slot):
                     break
-                step(slot, uuid)
+                step(seated, slot, uuid)
                 done.append(uuid)
         except MemberError as error:
             fields = {"slot": slot}
@@ -219,24 +260,22 @@ def _on_members(
         return done
 
     held: Held = defaultdict(set)
-    slots = [slot for slot in work if work[slot]]
-    for slot, done in zip(slots, array.executor.map(on_slot, slots), strict=True):
+    members = [member for member in work if work[member]]
+    results = array.executor.map(on_member, members)
+    for member, done in zip(members, results, strict=True):
         for uuid in done:
-            held[uuid].add(slot)
+            held[uuid].add(member)
     return held
 
 
-def _erase_with(array: Array) -> Callable[[int, UUID], None]:
-    def erase(slot: int, uuid: UUID) -> None:
-        with array.using(slot) as member:
-            for info in list(member.list(blob_prefix(uuid))):
-                member.delete(info.key)
-
-    return erase
+def _erase(array: Array, slot: int, uuid: UUID) -> None:
+    with array.using(slot) as member:
+        for info in list(member.list(blob_prefix(uuid))):
+            member.delete(info.key)
 
 
-def _acknowledge(array: Array, done: Held) -> None:
-    pairs = [(uuid, array.uuid_of(slot)) for uuid in done for slot in done[uuid]]
+def _acknowledge(done: Held) -> None:
+    pairs = [(uuid, member) for uuid in done for member in done[uuid]]
     if not pairs:
         return
     with transaction() as session:
@@ -256,13 +295,9 @@ def _finish(array: Array, candidates: Sequence[UUID]) -> int:
     )
     release()
     over = [uuid for uuid in candidates if uuid not in owed]
-    slots = [entry.slot for entry in array.map.slots]
-    dropped = _on_members(
-        array,
-        dict.fromkeys(slots, over),
-        lambda slot, uuid: repair.drop_tombstone(array, slot, uuid),
-    )
-    gone = [uuid for uuid in over if len(dropped[uuid]) == len(slots)]
+    everyone = _everyone(array)
+    dropped = _on_members(array, dict.fromkeys(everyone, over), repair.drop_tombstone)
+    gone = [uuid for uuid in over if len(dropped[uuid]) == len(everyone)]
     if gone:
         with transaction() as session:
             owed_still = exists().where(Debt.blob == Blob.uuid)

@@ -12,9 +12,14 @@ from dataclasses import dataclass
 
 from raid.array import Array
 from raid.errors import RaidError
-from storage import debts, events, purge, uploads
+from storage import debts, events, purge, upkeep, uploads
 from storage.errors import NoArray, StorageError
-from storage.jobs import runner
+from storage.jobs import (  # noqa: F401 - each says which kind of job it does
+    inventory,
+    rebuild,
+    replace,
+    runner,
+)
 from storage.runtime import Runtime, runtime
 
 IDLE_SECONDS = 1.0
@@ -91,6 +96,7 @@ class Worker:
         if damage:
             done += debts.note_damage(damage)
         for step in (
+            upkeep.watch_members,
             events.welcome,
             self._purge,
             self._pay,
