@@ -85,6 +85,11 @@ class ArrayMap:
     readonly: bool = False
     waiting: tuple[Waiting, ...] = ()
 
+    @property
+    def width(self) -> int:
+        """Return the number of slots, which only some roles of a segment may fill."""
+        return len(self.slots)
+
     def entry(self, slot: int) -> SlotEntry | None:
         """Return the entry of a slot, or None when the map has no such slot."""
         for entry in self.slots:

@@ -56,7 +56,10 @@ def _lines(found: queries.ArrayStatus) -> list[str]:
 
 
 @array.command("create")
-@click.option("--level", help="raid1 or raid5; the setting ARRAY_LEVEL otherwise.")
+@click.option(
+    "--level",
+    help="raid1, raid5, raid6 or raid10; the setting ARRAY_LEVEL otherwise.",
+)
 @click.argument("urls", nargs=-1)
 def create(level: str | None, urls: tuple[str, ...]) -> None:
     """Format empty places as the members of a new array.

@@ -27,8 +27,9 @@ I64 = st.integers(-(2**63), 2**63 - 1)
 DIGESTS = st.binary(min_size=32, max_size=32)
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=30)
 SHAPES = st.builds(
-    lambda width, healthy: narrow(shape_of(Level.RAID5, width), healthy),
-    st.integers(3, 64),
+    lambda level, width, healthy: narrow(shape_of(level, width), healthy),
+    st.sampled_from([Level.RAID5, Level.RAID6]),
+    st.integers(4, 64),
     st.integers(0, 64),
 ) | st.builds(lambda width: Shape(1, width - 1, Code.COPIES), st.integers(1, 64))
 
@@ -99,7 +100,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
 def superblocks(draw: st.DrawFn) -> Superblock:
     """Superblocks of members with a slot and of spares."""
     level = draw(st.sampled_from(Level))
-    width = draw(st.integers(3, 64))
+    width = draw(st.integers(4, 64))
     uuids = draw(st.lists(st.uuids(), min_size=1, max_size=8, unique=True))
     entries = tuple(
         MemberEntry(
