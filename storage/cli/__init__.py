@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from storage.cli import jobs, status, sweep  # noqa: F401 - they add their commands
+from storage.cli import jobs, members, status, sweep  # noqa: F401 - add commands
 from storage.cli.group import array
 from storage.cli.worker import worker
 

@@ -18,7 +18,7 @@ from sqlalchemy import func, select, update
 
 from raid.array import Array
 from raid.scrub import Finding, Kind
-from storage import debts, history, maps
+from storage import damage, debts, history, maps
 from storage.db import db, release
 from storage.jobs import runner
 from storage.jobs.look import Piece, pieces
@@ -164,7 +164,7 @@ class _Found:
     def _write(self, session: maps.AnySession) -> None:
         lost = [one.damage for one in self._findings if one.kind in _LOST]
         if lost:
-            debts.owe_damage(session, lost)
+            damage.owe(session, lost)
         wrong = {f.damage.blob for f in self._findings if f.kind is Kind.PARITY}
         if wrong:
             _mark_at_risk(session, wrong)
