@@ -22,7 +22,16 @@ from flask_login import current_user
 from werkzeug.wrappers import Response
 
 from auth.access import public, safe_next, wants_json
-from files import cli, holding, queries, services, transfers, trash, uploads
+from files import (
+    carried,
+    cli,
+    holding,
+    queries,
+    services,
+    transfers,
+    trash,
+    uploads,
+)
 from files.errors import BadName, BadRequest, NameTaken
 from files.forms import NameForm
 from files.listing import PAGE, Order
@@ -314,3 +323,4 @@ def init_app(app: Flask) -> None:
     holding.init_app()
     register_chore("expired trash", trash.expire)
     register_chore("old idempotency keys", uploads.forget_keys)
+    carried.register()

@@ -13,6 +13,8 @@ __all__ = [
     "NoArray",
     "NotNow",
     "RaidError",
+    "Refused",
+    "SlotGone",
     "StorageError",
     "WrongDigest",
     "WrongLength",
@@ -58,6 +60,13 @@ class CannotCreate(StorageError):
     code = "cannot_create"
 
 
+class Refused(StorageError):
+    """A change of the members that makes no sense now; nothing was changed."""
+
+    status = 409
+    code = "not_possible"
+
+
 class Fenced(StorageError):
     """Another process took the upload over; nothing of it is kept."""
 
@@ -67,6 +76,18 @@ class Fenced(StorageError):
         super().__init__(
             "The upload stood still for so long that it was given up. "
             "Nothing was changed. Try again."
+        )
+
+
+class SlotGone(StorageError):
+    """A slot that the upload was written to was given up meanwhile."""
+
+    code = "upload_interrupted"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The array became smaller while this was uploaded. Nothing was kept. "
+            "Try again."
         )
 
 

@@ -100,6 +100,39 @@ EVENTS = _by_word(
         warns=True,
     ),
     EventTerm(
+        "member_taken_back",
+        "A faulty member was taken back.",
+        "The member of slot {slot} is taken back, and is looked at before it counts.",
+    ),
+    EventTerm(
+        "member_older",
+        "A member is older than it was, as after its disk was restored.",
+        "The member of slot {slot} has lost what was written to it last; it is looked "
+        "at before it counts.",
+        warns=True,
+    ),
+    EventTerm(
+        "member_replacing",
+        "A planned replacement has begun.",
+        "What slot {slot} holds is copied to {url}; until then the old member serves.",
+    ),
+    EventTerm(
+        "member_replaced",
+        "Another member has taken a slot.",
+        "Slot {slot} has the member at {url} now; the old one is retired. {why}",
+    ),
+    EventTerm(
+        "member_retired",
+        "A member was ended for ever.",
+        "The member at {url} is retired and is never used again. {why}",
+        warns=True,
+    ),
+    EventTerm(
+        "spare_added",
+        "A spare was formatted.",
+        "There is a spare at {url}.",
+    ),
+    EventTerm(
         "member_state",
         "A member's stored state has changed.",
         "The member of slot {slot} was {before} and is {after}.",
@@ -118,6 +151,11 @@ EVENTS = _by_word(
         "job_changed",
         "A job was paused, resumed or cancelled by hand.",
         "The {job} is {state}. {problem}",
+    ),
+    EventTerm(
+        "array_reshaped",
+        "The array got another level or width.",
+        "The array is {level} over {width} members now; older files follow.",
     ),
     EventTerm(
         "array_readonly",
@@ -142,5 +180,53 @@ EVENTS = _by_word(
         "File {blob} reads back whole, but with another SHA-256 than was noted. "
         "Nothing was replaced. Compare it with another copy.",
         warns=True,
+    ),
+    EventTerm(
+        "scrub_found",
+        "A scrub found objects that were not as they were written.",
+        "The scrub found {missing} objects missing, {size} cut or too long, {bad} bad "
+        "and {parity} parities wrong; {repaired} were repaired.",
+        warns=True,
+    ),
+    EventTerm(
+        "scrub_suspects",
+        "A scrub stopped, because too much looked lost at once.",
+        "The scrub stopped: of {looked} segments {lost} look lost. It suspects the "
+        "metadata or the credentials, and repairs nothing.",
+        warns=True,
+    ),
+    EventTerm(
+        "parity_wrong",
+        "A parity has the right tag and does not belong to its data.",
+        "The parity of the blob {blob} does not belong to its data, so the blob is at "
+        "risk. Store the file anew, and report this: a release wrote it wrongly.",
+        warns=True,
+    ),
+    EventTerm(
+        "drill_failed",
+        "A recovery drill could not read a file with members left out.",
+        "The drill failed in {failures} readings: files that should survive the loss "
+        "of a member would not. Let a scrub run, and look at the drill's report.",
+        warns=True,
+    ),
+    EventTerm(
+        "member_rolled_back",
+        "A member holds less of the journal than it had acknowledged.",
+        "The member of slot {slot} holds an older state than it had; it is stale, and "
+        "everything on it is looked through.",
+        warns=True,
+    ),
+    EventTerm(
+        "journal_late",
+        "Changes have waited for over a minute to be safe on the members.",
+        "The oldest change has waited for {seconds} seconds to be safe on the members; "
+        "{entries} journal entries and {rows} rows wait. If the database were lost "
+        "now, they would be lost with it.",
+        warns=True,
+    ),
+    EventTerm(
+        "journal_in_time",
+        "Every change is safe on the members within a minute again.",
+        "Changes are safe on the members in time again.",
     ),
 )

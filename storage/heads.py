@@ -9,11 +9,13 @@ from raid.array import Array
 from raid.assemble import inspect
 from storage import maps
 from storage.db import db
+from storage.journal import heads
 
 
 def heads_agree(array: Array) -> str | None:
     """Return a sentence when a member's head is not the database's, or None.
 
+    The heads are the event of the superblock and the number of the last journal entry.
     Raises a `MemberError` when a member does not answer.
     """
     with db.engine.connect() as connection:
@@ -32,4 +34,4 @@ def heads_agree(array: Array) -> str | None:
                 "agree; the worker writes what is late, and a database that is older "
                 "than the members has to be recovered."
             )
-    return None
+    return heads.agree(array)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from storage import debts, uploads
+from storage import damage, uploads
 from storage.errors import NoArray
 from storage.runtime import Runtime
 
@@ -71,9 +71,9 @@ class Keeper:
 
     def step(self) -> None:
         """Do what is due."""
-        damage = self._own.take_damage()
-        if damage:
-            debts.note_damage(damage)
+        met = self._own.take_damage()
+        if met:
+            damage.note(met)
         now = time.monotonic()
         if self._own.uploads and now - self._touched_at > TOUCH_SECONDS:
             uploads.touch(list(self._own.uploads))

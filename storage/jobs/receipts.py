@@ -9,6 +9,7 @@ this process, so whoever takes the job over begins that blob again.
 import hashlib
 import hmac
 import logging
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,7 +30,7 @@ from storage.jobs.runner import Claim, Step
 from storage.models import Blob, BlobState, Job, JobKind, JobState
 from storage.runtime import runtime
 
-BATCH = 100
+BATCH = 1000
 QUIET = timedelta(minutes=2)
 """How old a file without a receipt has to be before a job is made for it."""
 AGAIN = timedelta(hours=6)
@@ -57,6 +58,9 @@ class Receipts:
 
     def __init__(self) -> None:
         self._reading: _Reading | None = None
+        # Finding the next ones sorts all that lack a receipt, so it is done rarely.
+        self._ahead: deque[Blob] = deque()
+        self._place: tuple[str, str | None] = "", None
 
     def begin(self, claim: Claim, array: Array) -> tuple[int, int]:  # noqa: ARG002
         """Count what lacks a receipt."""
@@ -70,16 +74,25 @@ class Receipts:
         if array.state() is ArrayState.FAILED:
             raise NotNow("Too many members are away to read files back.")
         step = Step(cursor=claim.cursor)
-        blobs = _next(claim.cursor)
-        for blob in blobs:
+        self._look_ahead(claim)
+        while self._ahead:
+            blob = self._ahead[0]
             if not self._read_back(claim, array, blob, step):
                 return step
+            self._ahead.popleft()
             step.cursor = _mark(blob)
+            self._place = claim.lease, step.cursor
             step.objects += 1
             if not claim.in_time():
                 return step
-        step.done = len(blobs) < BATCH
+        step.done = step.objects == 0
         return step
+
+    def _look_ahead(self, claim: Claim) -> None:
+        """Find the next ones when those found before are done, or were another's."""
+        if not self._ahead or self._place != (claim.lease, claim.cursor):
+            self._ahead = deque(_next(claim.cursor))
+            self._place = claim.lease, claim.cursor
 
     def _read_back(self, claim: Claim, array: Array, blob: Blob, step: Step) -> bool:
         """Read one blob; False when there was no time for the rest of it."""

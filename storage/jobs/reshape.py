@@ -19,7 +19,7 @@ from raid.array import Array
 from raid.errors import BlobDamaged, BlobUnreachable
 from raid.geometry import Shape
 from raid.manifest import Form, Manifest
-from storage import blobs, holders, maps
+from storage import blobs, holders, maps, reshaping
 from storage.blobref import manifest_of, reference
 from storage.db import db, release, transaction, utcnow
 from storage.errors import BlobGone, StorageError
@@ -80,9 +80,7 @@ class Reshape:
 
     def finish(self, session: maps.AnySession, job: Job) -> None:
         """Let go of the members whose slots are empty now."""
-        from storage.reshaping import let_go
-
-        let_go(session, actor=job.actor)
+        reshaping.let_go(maps.lock(session), actor=job.actor)
 
 
 def _live() -> tuple[ColumnElement[bool], ...]:

@@ -78,7 +78,7 @@ class Step:
     pause: str | None = None
     wait: float = 0.0
     also: Callable[[maps.AnySession], None] | None = None
-    """Writes rows in the transaction of the checkpoint, so both are there or neither."""
+    """Writes rows in the transaction of the checkpoint: both are there or neither."""
 
     def count(self, word: str, more: int = 1) -> None:
         """Add to a count."""
@@ -108,6 +108,11 @@ _works: dict[str, Work] = {}
 def register(kind: JobKind, work: Work) -> None:
     """Say who does the jobs of a kind."""
     _works[kind] = work
+
+
+def is_known(kind: JobKind) -> bool:
+    """Tell whether jobs of a kind can be done."""
+    return kind in _works
 
 
 def run(array: Array, stop: Callable[[], bool] = lambda: False) -> int:
@@ -156,8 +161,12 @@ def run_step(array: Array, number: int) -> int:
         _end(claim, JobState.FAILED, str(error))
         return 1
     except (RaidError, StorageError) as error:
-        _put_off(claim, error)
+        _put_off(claim, str(error))
         return 0
+    except Exception as error:
+        # A fault in one kind of job must not keep the others from their turn.
+        _put_off(claim, f"The job met a fault ({error!r}). It is tried again.")
+        raise
     spent = time.monotonic() - began
     rest = max(spent * (100 - pace()) / pace(), step.wait)
     if not _write_down(claim, step, spent + rest):
@@ -207,7 +216,8 @@ def _claim(number: int) -> Claim | None:
             return None
         if job.lease not in (None, lease):
             job.takeovers += 1
-        fresh = job.started_at is None
+        # Until its first checkpoint, whoever takes it over begins anew.
+        fresh = job.cursor is None
         job.lease, job.lease_until = lease, now + timedelta(seconds=LEASE_SECONDS)
         job.state = JobState.RUNNING
         job.started_at = job.started_at or now
@@ -255,6 +265,7 @@ def _write_down(claim: Claim, step: Step, seconds: float) -> bool:
         job.done_bytes += step.bytes
         job.done_objects += step.objects
         job.seconds += seconds
+        job.problem = None
         job.touched_at = utcnow()
         job.counts = {
             word: job.counts.get(word, 0) + step.counts.get(word, 0)
@@ -307,12 +318,18 @@ def _end(claim: Claim, state: JobState, problem: str) -> None:
             _close(session, job, state, problem)
 
 
-def _put_off(claim: Claim, error: Exception) -> None:
-    """Leave a job alone for a while: what it needs may come back."""
+def _put_off(claim: Claim, problem: str) -> None:
+    """Leave a job alone for a while: what it needs may come back, or be elsewhere.
+
+    It is nobody's meanwhile, because another worker may be able to go on.
+    """
     runtime().rests[claim.id] = time.monotonic() + 10.0
+    runtime().leases.pop(claim.id, None)
     with transaction() as session:
         session.execute(
-            update(Job).where(*_mine(claim)).values(problem=str(error)),
+            update(Job)
+            .where(*_mine(claim))
+            .values(problem=problem, lease=None, lease_until=None),
             execution_options=_PLAIN,
         )
-    _LOG.info("A job waits: %s", error, extra=_told(claim))
+    _LOG.info("A job waits: %s", problem, extra=_told(claim))

@@ -8,6 +8,7 @@ given up leave objects that nobody will ever ask for. One is removed only when
     c  every member could be reached in both scans,
     d  the heads of all members were those of the database.
 
+What comes by itself removes; whoever asks says with `delete` whether it may.
 The 256 first bytes of uuids are the units of the scan: the cursor is the next of them,
 and they are what is counted as the job's objects.
 """
@@ -16,11 +17,11 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Table, delete, insert, select, update
+from sqlalchemy import Table, bindparam, delete, insert, select, update
 
 from raid.array import Array
 from raid.errors import MemberError
@@ -30,17 +31,19 @@ from storage import history, maps
 from storage.db import db, release, snapshot, transaction, utcnow
 from storage.errors import NotNow
 from storage.heads import heads_agree
-from storage.jobs import runner, table
+from storage.jobs import runner
 from storage.jobs.runner import Claim, GiveUp, Step
 from storage.known import Known, rows_of
-from storage.models import ArrayRow, Job, JobKind, JobState, MemberRow, Orphan
-from storage.runtime import runtime
+from storage.models import Job, JobKind, MemberRow, Orphan
 
 APART_SECONDS = 24 * 3600.0
 AGE_SECONDS = 24 * 3600.0
-DAILY = timedelta(days=1)
 PREFIXES = 256
 _ORPHANS = cast(Table, Orphan.__table__)
+_OWN = (
+    _ORPHANS.c.member_uuid == bindparam("own_member"),
+    _ORPHANS.c.key == bindparam("own_key"),
+)
 _LOG = logging.getLogger("holdfast.jobs")
 _PLAIN = {"synchronize_session": False}
 
@@ -111,17 +114,21 @@ class Sweep:
 
 def _why_not(array: Array) -> str | None:
     """Return why nothing may be called an orphan now, in a sentence."""
-    away = array.away()
-    if away:
-        labels = ", ".join(array.label(entry.slot) for entry in away)
-        return (
-            f"A sweep needs every member, and this is away: {labels}. Nothing was "
-            "removed. Bring it back or replace it; then sweep again."
-        )
     try:
-        return heads_agree(array)
+        # A member may go while its head is looked at, so that is asked last, too.
+        return _away(array) or heads_agree(array) or _away(array)
     except MemberError as error:
         return f"A sweep needs every member. {error} Nothing was removed."
+
+
+def _away(array: Array) -> str | None:
+    away = ", ".join(array.label(entry.slot) for entry in array.away())
+    if not away:
+        return None
+    return (
+        f"A sweep needs every member, and this is away: {away}. Nothing was removed. "
+        "Bring it back or replace it; then sweep again."
+    )
 
 
 def _scan(claim: Claim, array: Array, first: int, step: Step) -> None:
@@ -172,7 +179,7 @@ def _remember(
         if seen is not None and seen[1:] == (one.info.size, one.modified_at):
             ripe = _is_ripe(claim, now, seen[0], one.info)
             result.append(Found(one.slot, one.member, one.info, seen[0], ripe))
-            again.append(one)
+            again.append((one.member, one.info.key))
             continue
         if seen is not None:
             before[one.member, one.info.key] = seen
@@ -180,11 +187,9 @@ def _remember(
         new.append(one)
     with transaction() as session:
         _forget(session, before)
-        for one in again:
-            session.execute(
-                update(_ORPHANS).where(*_same(one.member, one.info.key)),
-                {"last_seen_at": now},
-            )
+        if again:
+            seen_again = update(_ORPHANS).where(*_OWN).values(last_seen_at=now)
+            session.execute(seen_again, [_own(*key) for key in again])
         if new:
             session.execute(insert(_ORPHANS), [_row(one) for one in new])
     return result
@@ -217,8 +222,8 @@ def _is_ripe(claim: Claim, now: datetime, since: datetime, info: ObjectInfo) -> 
     )
 
 
-def _same(member: UUID, key: str) -> tuple[Any, ...]:
-    return (_ORPHANS.c.member_uuid == member, _ORPHANS.c.key == key)
+def _own(member: UUID, key: str) -> dict[str, Any]:
+    return {"own_member": member, "own_key": key}
 
 
 def _row(one: Found) -> dict[str, Any]:
@@ -233,8 +238,9 @@ def _row(one: Found) -> dict[str, Any]:
 
 
 def _forget(session: maps.AnySession, gone: Iterable[tuple[UUID, str]]) -> None:
-    for member, key in gone:
-        session.execute(delete(_ORPHANS).where(*_same(member, key)))
+    rows = [_own(*key) for key in gone]
+    if rows:
+        session.execute(delete(_ORPHANS).where(*_OWN), rows)
 
 
 def _settle(claim: Claim, array: Array, step: Step, orphans: list[Found]) -> None:
@@ -245,7 +251,7 @@ def _settle(claim: Claim, array: Array, step: Step, orphans: list[Found]) -> Non
         step.count("orphans")
         step.count("orphan_bytes", one.info.size)
         what = "kept" if one.ripe else "young"
-        if one.ripe and claim.params.get("delete") and one.slot not in failing:
+        if one.ripe and _may_remove(claim) and one.slot not in failing:
             if _set_aside(array, one):
                 removed.append((one.member, one.info.key))
                 step.count("removed")
@@ -259,6 +265,10 @@ def _settle(claim: Claim, array: Array, step: Step, orphans: list[Found]) -> Non
             _forget(session, removed)
 
 
+def _may_remove(claim: Claim) -> bool:
+    return bool(claim.params.get("delete", True))
+
+
 def _set_aside(array: Array, one: Found) -> bool:
     try:
         with array.using(one.slot) as member:
@@ -269,28 +279,6 @@ def _set_aside(array: Array, one: Found) -> bool:
     fields = {"slot": one.slot, "object": one.info.key, "bytes": one.info.size}
     _LOG.info("An orphan was moved to quarantine.", extra={"fields": fields})
     return True
-
-
-def daily() -> int:
-    """Ask for the sweep of the day when none was done for one: a chore."""
-    if runtime().array().away():
-        return 0
-    since = utcnow() - DAILY
-    made_at = db.session.scalar(select(ArrayRow.created_at))
-    asked_at = db.session.scalar(
-        select(Job.created_at)
-        .where(
-            Job.kind == JobKind.SWEEP,
-            Job.state.not_in((JobState.FAILED, JobState.CANCELLED)),
-        )
-        .order_by(Job.id.desc())
-        .limit(1)
-    )
-    release()
-    if made_at is None or made_at > since or (asked_at and asked_at > since):
-        return 0
-    table.request(JobKind.SWEEP, params={"delete": True})
-    return 1
 
 
 runner.register(JobKind.SWEEP, Sweep())

@@ -105,8 +105,9 @@ class Site:
             self.contents[f"{size}.bin"] = os.urandom(size)
             (source / f"{size}.bin").write_bytes(self.contents[f"{size}.bin"])
         self.sh(
-            "flask user create root --admin --password-stdin <<< 'kelp grips 7 stones'\n"
-            "flask user create alice --password-stdin <<< 'kelp grips 7 stones'\n"
+            "pw='kelp grips 7 stones'\n"
+            'flask user create root --admin --password-stdin <<< "$pw"\n'
+            'flask user create alice --password-stdin <<< "$pw"\n'
             f"flask files import {source} --user alice --into /Ship\n"
         )
 
