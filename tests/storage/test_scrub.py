@@ -286,7 +286,9 @@ def test_too_much_at_once_makes_it_suspect_the_metadata(store: Store) -> None:
     for blob in blobs[6:]:
         _heal(store, blob)
     assert table.resume(job.id)
-    assert found(run(store)) == {"bad": 1, "repaired": 1}
+    job = run(store)
+    assert found(job) == {"bad": 1, "repaired": 1}
+    assert job.counts["objects"] == 30 * 4, "the run that was suspected as well"
     store.check()
 
 
