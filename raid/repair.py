@@ -20,7 +20,7 @@ from raid.keys import (
     tombstone_key,
 )
 from raid.manifest import Form, Manifest
-from raid.member import Buffer
+from raid.member import Buffer, Member
 from raid.segments import SegmentReader
 from raid.shards import column_tags, object_key, object_parts, place_of, read_table
 from raid.superblock import Superblock, Tombstone
@@ -90,6 +90,21 @@ def _put_right(array: Array, slot: int, key: str, parts: Sequence[Buffer]) -> No
             member.put(key, parts)
         except ObjectExists:
             member.put(key, parts, replace=True)
+        except MemberFailing:
+            if not _lies_on_a_bad_sector(member, key):
+                raise
+            member.put(key, parts, replace=True)
+
+
+def _lies_on_a_bad_sector(member: Member, key: str) -> bool:
+    """Tell whether it is reading what is there already that fails."""
+    try:
+        member.read(key)
+    except MemberFailing:
+        return True
+    except ObjectMissing:
+        pass
+    return False
 
 
 def check_manifest(array: Array, slot: int, manifest: Manifest) -> None:

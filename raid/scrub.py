@@ -23,9 +23,10 @@ from raid.errors import (
 )
 from raid.format import payload_offset
 from raid.geometry import UNIT, Code, Shape, units_of
-from raid.keys import manifest_key
+from raid.keys import SUPERBLOCKS, manifest_key
 from raid.levels import encode_parities
 from raid.manifest import Form, Manifest, SegmentRow
+from raid.member import Member
 from raid.segments import Damage
 from raid.shards import Place, object_key, place_of, read_table, role_key
 from raid.superblock import StoredState
@@ -120,11 +121,17 @@ class _Stored:
         except ObjectMissing:
             raise
         except MemberError:
-            self.array.check(self.slot)
+            self._prove_in_order(member)
         try:
             return member.read(self.key, offset, length)
         except MemberFailing as error:
             raise DamagedObject(f"The object can't be read: {error}") from error
+
+    def _prove_in_order(self, member: Member) -> None:
+        """Raise unless the member answers and its superblock can be read anew."""
+        self.array.check(self.slot)
+        for info in list(member.list(SUPERBLOCKS)):
+            member.read(info.key)
 
     def finding(self, kind: Kind, reason: str) -> Finding:
         blob = self.manifest.blob

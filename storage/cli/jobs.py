@@ -53,7 +53,11 @@ def _ask(kind: JobKind, **params: str) -> int:
         number = table.request(kind, params=params, actor="flask array")
     except StorageError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"Job {number}: {kind.value}. See it with: flask array jobs.")
+    # There is one at a time: what was asked for before stays as it was asked for.
+    said = db.session.scalar(select(Job.params).where(Job.id == number)) or {}
+    release()
+    word = " ".join([kind.value, *map(str, said.values())])
+    click.echo(f"Job {number}: {word}. See it with: flask array jobs.")
     return number
 
 

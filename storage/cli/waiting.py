@@ -7,7 +7,7 @@ from collections.abc import Callable
 import click
 from sqlalchemy.exc import DBAPIError
 
-from raid.errors import RaidError
+from raid.errors import ArrayReadOnly, RaidError
 from storage.db import db, release
 from storage.errors import StorageError
 from storage.jobs import runner
@@ -69,11 +69,12 @@ def _step(number: int) -> bool:
     try:
         own.check_members()
         own.forget_map()
-        array = own.array()
-        return not array.map.readonly and bool(runner.run_step(array, number))
+        if own.array().map.readonly:
+            raise ArrayReadOnly("The array is read-only, so no job is done.")
+        return bool(runner.run_step(own.array(), number))
     except (RaidError, StorageError, DBAPIError) as error:
         raise click.ClickException(
-            f"The job stands still here: {error} It goes on in the worker."
+            f"Job {number} stands still: {error} A worker goes on with it when it can."
         ) from error
 
 

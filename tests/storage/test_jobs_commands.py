@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from sqlalchemy import update
 
 from storage.cli import waiting
 from storage.db import transaction, utcnow
 from storage.jobs import runner, table
 from storage.jobs.progress import Progress, duration
-from storage.models import Job, JobKind, JobState
+from storage.models import ArrayRow, Job, JobKind, JobState
 from support.faulty import flip
 from support.store import KIB, Store
 
@@ -79,8 +80,8 @@ def test_drill_wait(store: Store) -> None:
 
 
 def test_without_wait_it_is_left_to_the_worker(store: Store) -> None:
-    assert "Job 1: scrub" in flask(store, "scrub").output
-    assert "Job 1: scrub" in flask(store, "scrub", "--check").output, "it is the same"
+    assert "Job 1: scrub repair" in flask(store, "scrub").output
+    assert "Job 1: scrub repair" in flask(store, "scrub", "--check").output, "the same"
     (job,) = store.rows(Job)
     assert (job.state, job.actor) == (JobState.QUEUED, "flask array")
 
@@ -101,6 +102,15 @@ def test_jobs_are_listed_and_changed(store: Store) -> None:
     assert flask(store, "cancel", "1").exit_code == 1
     assert flask(store, "cancel", "99").exit_code == 1
     assert "cancelled" in flask(store, "jobs").output
+
+
+def test_a_read_only_array_does_no_job_and_says_so(store: Store) -> None:
+    with transaction() as session:
+        session.execute(update(ArrayRow).values(readonly=True))
+    result = flask(store, "scrub", "--wait")
+    assert result.exit_code == 1
+    assert "The array is read-only" in result.output
+    assert store.rows(Job)[0].state == JobState.QUEUED
 
 
 def test_the_pace_is_shown_chosen_and_reset(store: Store) -> None:

@@ -1,5 +1,6 @@
 """The job of the scrub: what is bad is repaired and said, and nothing else touched."""
 
+import errno
 import os
 import random
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from raid import levels, shards
 from raid.errors import BlobDamaged, BlobUnreachable
 from storage.db import db, release, transaction, utcnow
 from storage.jobs import runner, scrub, table
+from storage.members.calls import SystemCalls
 from storage.models import Blob, Debt, Event, Job, JobKind, JobState
 from support.faulty import flip
 from support.soak import times
@@ -284,7 +286,9 @@ def test_too_much_at_once_makes_it_suspect_the_metadata(store: Store) -> None:
     for blob in blobs[6:]:
         _heal(store, blob)
     assert table.resume(job.id)
-    assert found(run(store)) == {"bad": 1, "repaired": 1}
+    job = run(store)
+    assert found(job) == {"bad": 1, "repaired": 1}
+    assert job.counts["objects"] == 30 * 4, "the run that was suspected as well"
     store.check()
 
 
@@ -419,3 +423,59 @@ def test_raid1_is_scrubbed_as_well(make_store: Callable[..., Store]) -> None:
     assert found(run(store)) == {"size": len(files), "repaired": len(files)}
     assert len(store.rows(Debt)) == 0
     store.check()
+
+
+def _fail_reads(
+    store: Store, monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool]
+) -> list[int]:
+    """Let the disk say EIO for some open files, from now on; returns what fired."""
+    real, fired, armed = SystemCalls.pread, [], []
+
+    def pread(self: SystemCalls, fd: int, count: int, offset: int) -> bytes:
+        if armed and bad(fd):
+            fired.append(offset)
+            raise OSError(errno.EIO, "Input/output error")
+        return real(self, fd, count, offset)
+
+    monkeypatch.setattr(SystemCalls, "pread", pread)
+    store.restart()
+    store.runtime.check_members()
+    armed.append(True)
+    return fired
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("size", [1000, 300 * KIB, 2 * MIB])
+def test_what_lies_on_a_bad_sector_is_written_anew(
+    store: Store, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """EIO under one object of a member that is in order: it moves to quarantine."""
+    blob = store.put(size)
+    path = store.paths(1, blob.uuid)[0]
+    right, sector = path.read_bytes(), path.stat().st_ino
+    fired = _fail_reads(store, monkeypatch, lambda fd: os.fstat(fd).st_ino == sector)
+    job = run(store)
+    assert fired
+    assert found(job) == {"bad": 1, "repaired": 1}
+    assert (path.read_bytes(), path.stat().st_ino) != (right, sector)
+    assert path.read_bytes() == right
+    assert len(list(store.member(1).glob("quarantine/*"))) == 1
+    assert found(run(store)) == {}
+
+
+@pytest.mark.sqlite
+def test_a_disk_that_fails_altogether_is_away_and_not_damaged(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EIO everywhere, also under its superblock: nothing is said of its objects."""
+    some(store)
+    disk = str(store.member(1))
+    fired = _fail_reads(
+        store,
+        monkeypatch,
+        lambda fd: os.readlink(f"/proc/self/fd/{fd}").startswith(disk),
+    )
+    job = run(store)
+    assert fired
+    assert found(job) == {"unreachable": len(store.objects(1))}
+    assert store.debts() == job.report == []
