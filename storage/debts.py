@@ -297,7 +297,9 @@ def _pay(array: Array, slot: int, debt: Due, source: Array | None = None) -> Non
         keys = [manifest_key(manifest.blob, manifest.attempt)]
         repair.put_manifest(array, slot, manifest)
     elif debt.segment == NONE:
-        keys = Filler(source or array, array, slot).give_all(manifest)
+        own = runtime()
+        filler = Filler(source or array, array, slot, own.pool, own.note_damage)
+        keys = filler.give_all(manifest)
     else:
         keys = [object_key(manifest, debt.segment, debt.role)]
         where = (manifest, debt.segment, debt.role)
