@@ -170,7 +170,8 @@ class _Search:
 
     def slots(self) -> list[int]:
         """Return all slots, started at one that the blob's uuid chooses."""
-        slots = [entry.slot for entry in self._array.map.slots]
+        known = [entry.slot for entry in self._array.map.slots]
+        slots = [slot for slot in known if not self._array.is_gone(slot)] or known
         first = self._ref.blob.int % len(slots)
         return slots[first:] + slots[:first]
 
@@ -204,7 +205,9 @@ class _Search:
 
     def _note_absence(self, slot: int, key: str) -> None:
         entry = self._array.map.entry(slot)
-        if entry is not None and entry.state is StoredState.IN_SYNC:
+        if entry is None or entry.leaving:
+            return
+        if entry.state is StoredState.IN_SYNC:
             self._note(slot, key, "The object is missing.")
 
     def _note(self, slot: int, key: str, reason: str) -> None:

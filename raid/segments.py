@@ -68,7 +68,10 @@ class SegmentReader:
             for column in range(self._shape.columns)
         ]
         self._table: SegmentTable | None = None
-        self._absent: set[int] = set()
+        # What a retired member held is gone, and nobody waits for it.
+        self._absent = {
+            role for role, slot in enumerate(self._line.slots) if array.is_gone(slot)
+        }
         self._away: set[int] = set()
         self._ask_resting = False
         self._row = _Row(-1)

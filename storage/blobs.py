@@ -64,7 +64,11 @@ class Incoming:
         locked.refuse_readonly()
         self._log.close(session)
         lacks = debts.lacking(locked, self._stored, self._wrote_to)
-        owed = any(kind == DebtKind.SHARD for _, kind, _, _ in lacks)
+        # What one on its way into a slot is owed, the slot's present member has.
+        owed = any(
+            kind == DebtKind.SHARD and member.slot is not None
+            for member, kind, _, _ in lacks
+        )
         values = self._values(at_risk=self.at_risk or owed)
         session.execute(_INSERT, values)
         if lacks:

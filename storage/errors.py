@@ -13,6 +13,7 @@ __all__ = [
     "NoArray",
     "NotNow",
     "RaidError",
+    "Refused",
     "StorageError",
     "WrongDigest",
     "WrongLength",
@@ -56,6 +57,13 @@ class CannotCreate(StorageError):
 
     status = 409
     code = "cannot_create"
+
+
+class Refused(StorageError):
+    """A change of the members that makes no sense now; nothing was changed."""
+
+    status = 409
+    code = "not_possible"
 
 
 class Fenced(StorageError):

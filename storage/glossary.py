@@ -100,6 +100,39 @@ EVENTS = _by_word(
         warns=True,
     ),
     EventTerm(
+        "member_taken_back",
+        "A faulty member was taken back.",
+        "The member of slot {slot} is taken back, and is looked at before it counts.",
+    ),
+    EventTerm(
+        "member_older",
+        "A member is older than it was, as after its disk was restored.",
+        "The member of slot {slot} has lost what was written to it last; it is looked "
+        "at before it counts.",
+        warns=True,
+    ),
+    EventTerm(
+        "member_replacing",
+        "A planned replacement has begun.",
+        "What slot {slot} holds is copied to {url}; until then the old member serves.",
+    ),
+    EventTerm(
+        "member_replaced",
+        "Another member has taken a slot.",
+        "Slot {slot} has the member at {url} now; the old one is retired. {why}",
+    ),
+    EventTerm(
+        "member_retired",
+        "A member was ended for ever.",
+        "The member at {url} is retired and is never used again. {why}",
+        warns=True,
+    ),
+    EventTerm(
+        "spare_added",
+        "A spare was formatted.",
+        "There is a spare at {url}.",
+    ),
+    EventTerm(
         "member_state",
         "A member's stored state has changed.",
         "The member of slot {slot} was {before} and is {after}.",

@@ -31,11 +31,11 @@ BATCH = 64
 _LOG = logging.getLogger("holdfast.purge")
 _PLAIN = {"synchronize_session": False}
 
-Held = dict[UUID, set[int]]
-"""Blobs, and the slots of which something is true."""
+Held = dict[UUID, set[UUID]]
+"""Blobs, and the members of which something is true."""
 
-Failed = list[tuple[int, UUID]]
-"""What a member did not do: its slot, and the blob at which it failed."""
+Failed = list[tuple[UUID, UUID]]
+"""Members that failed at something, and the blob at which they did."""
 
 
 def begin_due() -> int:
@@ -91,7 +91,8 @@ def _owe_tombstones(session: maps.AnySession, blobs: Sequence[UUID]) -> None:
     )
     members = session.scalars(
         select(MemberRow.uuid).where(
-            MemberRow.slot.is_not(None), MemberRow.state != StoredState.RETIRED
+            MemberRow.slot.is_not(None) | MemberRow.target_slot.is_not(None),
+            MemberRow.state != StoredState.RETIRED,
         )
     ).all()
     debts.add(
@@ -105,6 +106,27 @@ def _owe_tombstones(session: maps.AnySession, blobs: Sequence[UUID]) -> None:
             }
             for blob in blobs
             for member in members
+        ],
+    )
+
+
+def owe_to(session: maps.AnySession, member: UUID) -> None:
+    """Owe a member that comes into a slot the tombstones of every purge on its way.
+
+    It has none of those objects; but a member that owes no tombstone counts as one
+    that has it.
+    """
+    purging = select(Blob.uuid, Blob.attempt).where(Blob.state == BlobState.PURGING)
+    debts.add(
+        session,
+        [
+            {
+                "member_uuid": member,
+                "kind": DebtKind.TOMBSTONE,
+                "blob": row.uuid,
+                "attempt": row.attempt,
+            }
+            for row in session.execute(purging)
         ],
     )
 
@@ -125,33 +147,24 @@ def run(array: Array, stop: debts.Stop = lambda: False) -> int:
             break
         ended += _advance(array, blobs, failed)
         last = blobs
-    _put_off(array, failed)
+    _put_off(failed)
     if ended:
         _LOG.info("Blobs were purged.", extra={"fields": {"blobs": ended}})
     return ended
 
 
-def _slots(array: Array) -> set[int]:
-    """Return the slots of all members that may hold something."""
-    entries = array.map.slots
-    return {one.slot for one in entries if one.state is not StoredState.RETIRED}
-
-
 def _waiting(array: Array, failed: Failed) -> list[UUID]:
     """Return blobs being purged that can go further on a member that is here."""
-    sick = {slot for slot, _ in failed}
     # A read-only one takes no tombstone; its blobs must not keep the others waiting.
+    sick = {member for member, _ in failed}
     here = {
-        slot
-        for slot in array.readable()
-        if slot not in sick and not isinstance(array.health.error(slot), MemberReadOnly)
+        member for member in _everyone(array) - sick if _takes_tombstones(array, member)
     }
     owed = exists().where(Debt.blob == Blob.uuid)
-    members = [array.uuid_of(slot) for slot in here]
     wanted: list[ColumnElement[bool]] = [
-        owed.where(Debt.member_uuid.in_(members), Debt.due_at <= utcnow())
+        owed.where(Debt.member_uuid.in_(here), Debt.due_at <= utcnow())
     ]
-    if here >= _slots(array):
+    if here >= _everyone(array):
         # What every member has let go of ends on all of them, or waits.
         wanted.append(~owed)
     found = db.session.scalars(
@@ -164,19 +177,34 @@ def _waiting(array: Array, failed: Failed) -> list[UUID]:
     return list(found)
 
 
+def _everyone(array: Array) -> set[UUID]:
+    """Return the members that must let go of what is purged."""
+    slots = [e.member for e in array.map.slots if e.state is not StoredState.RETIRED]
+    return {*slots, *(waiting.member for waiting in array.newcomers())}
+
+
+def _takes_tombstones(array: Array, member: UUID) -> bool:
+    seat = array.seat(member)
+    if seat is None:
+        return False
+    seated, slot = seat
+    error = seated.health.error(slot)
+    return slot in seated.readable() and not isinstance(error, MemberReadOnly)
+
+
 def advance(array: Array, blobs: Sequence[UUID]) -> int:
     """Take these purges as far as the members allow; returns how many ended."""
     failed: Failed = []
     ended = _advance(array, blobs, failed)
-    _put_off(array, failed)
+    _put_off(failed)
     return ended
 
 
 def _advance(array: Array, blobs: Sequence[UUID], failed: Failed) -> int:
     rows, owed = _look(blobs)
-    due = _by_slot(array, owed)
+    everyone, enough = _everyone(array), array.map.shape.m + 1
+    due = _by_member(everyone, owed)
     told, full = _tell(array, rows, due, failed)
-    everyone, enough = _slots(array), array.map.shape.m + 1
     sure = {
         uuid
         for uuid in rows
@@ -185,17 +213,17 @@ def _advance(array: Array, blobs: Sequence[UUID], failed: Failed) -> int:
     done = _on_members(
         array,
         {
-            slot: [
+            member: [
                 uuid
                 for uuid in wanted
-                if uuid in sure and (slot in told[uuid] or (slot, uuid) in full)
+                if uuid in sure and (member in told[uuid] or (member, uuid) in full)
             ]
-            for slot, wanted in due.items()
+            for member, wanted in due.items()
         },
-        _erase_with(array),
+        _erase,
         failed,
     )
-    _acknowledge(array, done)
+    _acknowledge(done)
     over = [uuid for uuid in rows if done[uuid] >= _owing(due, uuid)]
     return _finish(array, over, failed)
 
@@ -212,92 +240,95 @@ def _look(blobs: Sequence[UUID]) -> tuple[dict[UUID, Blob], list[tuple[UUID, UUI
     return {row.uuid: row for row in rows}, [(row[0], row[1]) for row in owed]
 
 
-def _by_slot(array: Array, owed: Iterable[tuple[UUID, UUID]]) -> dict[int, list[UUID]]:
-    slots = {entry.member: entry.slot for entry in array.map.slots}
-    due: dict[int, list[UUID]] = defaultdict(list)
+def _by_member(
+    everyone: set[UUID], owed: Iterable[tuple[UUID, UUID]]
+) -> dict[UUID, list[UUID]]:
+    due: dict[UUID, list[UUID]] = defaultdict(list)
     for blob, member in owed:
-        if member in slots:
-            due[slots[member]].append(blob)
+        if member in everyone:
+            due[member].append(blob)
     return due
 
 
-def _owing(due: Mapping[int, list[UUID]], uuid: UUID) -> set[int]:
-    return {slot for slot, blobs in due.items() if uuid in blobs}
+def _owing(due: Mapping[UUID, list[UUID]], uuid: UUID) -> set[UUID]:
+    return {member for member, blobs in due.items() if uuid in blobs}
 
 
 def _tell(
     array: Array,
     rows: Mapping[UUID, Blob],
-    due: Mapping[int, list[UUID]],
+    due: Mapping[UUID, list[UUID]],
     failed: Failed,
-) -> tuple[Held, set[tuple[int, UUID]]]:
+) -> tuple[Held, set[tuple[UUID, UUID]]]:
     """Put tombstones on the members that have none; they fit on a full one, too.
 
     Returns who has them, and who has not one byte left even of the reserve.
     """
-    full: set[tuple[int, UUID]] = set()
+    full: set[tuple[UUID, UUID]] = set()
 
-    def put(slot: int, uuid: UUID) -> None:
+    def put(seated: Array, slot: int, uuid: UUID) -> None:
         blob = rows[uuid]
         since = maps.microseconds(blob.tombstoned_at or blob.created_at)
         try:
-            repair.put_tombstone(array, slot, uuid, blob.attempt, since)
+            repair.put_tombstone(seated, slot, uuid, blob.attempt, since)
         except MemberFull:
-            full.add((slot, uuid))
+            full.add((seated.uuid_of(slot), uuid))
 
-    wanted = {slot: [u for u in blobs if u in rows] for slot, blobs in due.items()}
+    wanted = {member: [u for u in blobs if u in rows] for member, blobs in due.items()}
     held = _on_members(array, wanted, put, failed)
-    for slot, uuid in full:
-        held[uuid].discard(slot)
+    for member, uuid in full:
+        held[uuid].discard(member)
     return held, full
 
 
 def _on_members(
     array: Array,
-    work: Mapping[int, Sequence[UUID]],
-    step: Callable[[int, UUID], None],
+    work: Mapping[UUID, Sequence[UUID]],
+    step: Callable[[Array, int, UUID], None],
     failed: Failed,
 ) -> Held:
-    """Do a step for the blobs of each slot, the members side by side.
+    """Do a step for the blobs of each member, the members side by side.
 
     A member goes no further than to the blob at which it fails, in this round.
     """
 
-    def on_slot(slot: int) -> list[UUID]:
+    def on_member(member: UUID) -> list[UUID]:
         done: list[UUID] = []
+        seat = array.seat(member)
+        if seat is None:
+            return done
+        seated, slot = seat
         try:
-            for uuid in work[slot]:
-                if not array.health.usable(slot):
+            for uuid in work[member]:
+                if not seated.health.usable(slot):
                     break
-                step(slot, uuid)
+                step(seated, slot, uuid)
                 done.append(uuid)
         except MemberError as error:
             if not isinstance(error, MemberMissing):  # that one goes on when it is back
-                failed.append((slot, uuid))
+                failed.append((member, uuid))
             fields = {"slot": slot}
             _LOG.info("A purge waits for a member: %s", error, extra={"fields": fields})
         return done
 
     held: Held = defaultdict(set)
-    sick = {slot for slot, _ in failed}
-    slots = [slot for slot in work if work[slot] and slot not in sick]
-    for slot, done in zip(slots, array.executor.map(on_slot, slots), strict=True):
+    sick = {member for member, _ in failed}
+    members = [member for member in work if work[member] and member not in sick]
+    results = array.executor.map(on_member, members)
+    for member, done in zip(members, results, strict=True):
         for uuid in done:
-            held[uuid].add(slot)
+            held[uuid].add(member)
     return held
 
 
-def _erase_with(array: Array) -> Callable[[int, UUID], None]:
-    def erase(slot: int, uuid: UUID) -> None:
-        with array.using(slot) as member:
-            for info in list(member.list(blob_prefix(uuid))):
-                member.delete(info.key)
-
-    return erase
+def _erase(array: Array, slot: int, uuid: UUID) -> None:
+    with array.using(slot) as member:
+        for info in list(member.list(blob_prefix(uuid))):
+            member.delete(info.key)
 
 
-def _acknowledge(array: Array, done: Held) -> None:
-    pairs = [(uuid, array.uuid_of(slot)) for uuid in done for slot in done[uuid]]
+def _acknowledge(done: Held) -> None:
+    pairs = [(uuid, member) for uuid in done for member in done[uuid]]
     if not pairs:
         return
     with transaction() as session:
@@ -310,15 +341,15 @@ def _acknowledge(array: Array, done: Held) -> None:
         )
 
 
-def _put_off(array: Array, failed: Failed) -> None:
+def _put_off(failed: Failed) -> None:
     """Let what a member failed at wait, so that it goes on behind that next time."""
     if not failed:
         return
     with transaction() as session:
-        for slot, uuid in failed:
+        for member, uuid in failed:
             mine = (
                 Debt.blob == uuid,
-                Debt.member_uuid == array.uuid_of(slot),
+                Debt.member_uuid == member,
                 Debt.kind == DebtKind.TOMBSTONE,
             )
             tries = session.scalar(select(Debt.tries).where(*mine))
@@ -336,14 +367,10 @@ def _finish(array: Array, candidates: Sequence[UUID], failed: Failed) -> int:
     )
     release()
     over = [uuid for uuid in candidates if uuid not in owed]
-    slots = _slots(array)
-    dropped = _on_members(
-        array,
-        dict.fromkeys(slots, over),
-        lambda slot, uuid: repair.drop_tombstone(array, slot, uuid),
-        failed,
-    )
-    gone = [uuid for uuid in over if len(dropped[uuid]) == len(slots)]
+    everyone = _everyone(array)
+    work = dict.fromkeys(everyone, over)
+    dropped = _on_members(array, work, repair.drop_tombstone, failed)
+    gone = [uuid for uuid in over if len(dropped[uuid]) == len(everyone)]
     if gone:
         with transaction() as session:
             owed_still = exists().where(Debt.blob == Blob.uuid)

@@ -180,13 +180,16 @@ def _members(seen: Snapshot) -> list[MemberStatus]:
     }
     for uuid, entries in state.owed().items():
         owed[uuid] = owed.get(uuid, 0) + entries
-    rows = db.session.scalars(select(MemberRow)).all()
+    ended = MemberRow.slot.is_(None) & (MemberRow.state == StoredState.RETIRED)
+    rows = db.session.scalars(select(MemberRow).where(~ended)).all()
     members = [_member(seen, row, owed.get(row.uuid, 0)) for row in rows]
     return sorted(members, key=lambda one: (one.slot is None, one.slot or 0))
 
 
 def _member(seen: Snapshot, row: MemberRow, owed: int) -> MemberStatus:
-    slot = -1 if row.slot is None else row.slot
+    if row.slot is None:
+        return _member_beside(seen, row, owed)
+    slot = row.slot
     space = seen.spaces.get(slot)
     return MemberStatus(
         slot=row.slot,
@@ -196,6 +199,23 @@ def _member(seen: Snapshot, row: MemberRow, owed: int) -> MemberStatus:
         observed=seen.observed.get(slot),
         owed=owed,
         problem=seen.problems.get(slot),
+        total=space.total if space else None,
+        free=space.free if space else None,
+    )
+
+
+def _member_beside(seen: Snapshot, row: MemberRow, owed: int) -> MemberStatus:
+    """Return what is known of a spare, or of a member on its way into a slot."""
+    found = seen.beside.get(row.uuid)
+    space = found.space if found else None
+    return MemberStatus(
+        slot=None,
+        uuid=str(row.uuid),
+        url=row.url,
+        state=row.state,
+        observed=found.observed if found else None,
+        owed=owed,
+        problem=found.problem if found else None,
         total=space.total if space else None,
         free=space.free if space else None,
     )

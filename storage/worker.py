@@ -14,12 +14,19 @@ from sqlalchemy.exc import DBAPIError
 
 from raid.array import Array
 from raid.errors import RaidError
-from storage import debts, events, purge, quarantine, uploads
+from storage import debts, events, purge, quarantine, upkeep, uploads
 from storage.errors import NoArray, StorageError
-from storage.jobs import drill as _drill  # noqa: F401 - registers its kind
-from storage.jobs import receipts, runner, schedule
-from storage.jobs import scrub as _scrub  # noqa: F401 - registers its kind
-from storage.jobs import sweep as _sweep  # noqa: F401 - registers its kind
+from storage.jobs import (  # noqa: F401 - each says which kind of job it does
+    drill,
+    inventory,
+    rebuild,
+    receipts,
+    replace,
+    runner,
+    schedule,
+    scrub,
+    sweep,
+)
 from storage.journal import exporter, heads, state
 from storage.runtime import Runtime, runtime
 
@@ -108,6 +115,7 @@ class Worker:
         if damage:
             done += debts.note_damage(damage)
         for step in (
+            upkeep.watch_members,
             events.welcome,
             self._purge,
             self._pay,

@@ -2,7 +2,12 @@
 
 from flask import Flask
 
-from storage.cli import jobs, status, sweep  # noqa: F401 - they add their commands
+from storage.cli import (  # noqa: F401 - they add their commands
+    jobs,
+    members,
+    status,
+    sweep,
+)
 from storage.cli.group import array
 from storage.cli.worker import worker
 

@@ -265,6 +265,7 @@ def _write_down(claim: Claim, step: Step, seconds: float) -> bool:
         job.done_bytes += step.bytes
         job.done_objects += step.objects
         job.seconds += seconds
+        job.problem = None
         job.touched_at = utcnow()
         job.counts = {
             word: job.counts.get(word, 0) + step.counts.get(word, 0)
@@ -318,11 +319,17 @@ def _end(claim: Claim, state: JobState, problem: str) -> None:
 
 
 def _put_off(claim: Claim, problem: str) -> None:
-    """Leave a job alone for a while: what it needs may come back."""
+    """Leave a job alone for a while: what it needs may come back, or be elsewhere.
+
+    It is nobody's meanwhile, because another worker may be able to go on.
+    """
     runtime().rests[claim.id] = time.monotonic() + 10.0
+    runtime().leases.pop(claim.id, None)
     with transaction() as session:
         session.execute(
-            update(Job).where(*_mine(claim)).values(problem=problem),
+            update(Job)
+            .where(*_mine(claim))
+            .values(problem=problem, lease=None, lease_until=None),
             execution_options=_PLAIN,
         )
     _LOG.info("A job waits: %s", problem, extra=_told(claim))
