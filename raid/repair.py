@@ -5,7 +5,7 @@ quarantine. What is stored anew has the same bytes as at first: a shard holds no
 no host and no member.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from raid.array import Array
@@ -21,7 +21,7 @@ from raid.keys import (
 )
 from raid.manifest import Form, Manifest
 from raid.member import Buffer, Member
-from raid.segments import SegmentReader
+from raid.segments import Damage, SegmentReader
 from raid.shards import column_tags, object_key, object_parts, place_of, read_table
 from raid.superblock import Superblock, Tombstone
 
@@ -58,7 +58,9 @@ def put_shard(
         pass
     except (DamagedObject, MemberFailing):
         bad = True  # other bytes, or a bad sector under them: they move aside
-    parts = made_parts(source or array, manifest, segment, role, source is not None)
+    parts = made_parts(
+        source or array, manifest, segment, role, trusted=source is not None
+    )
     key = object_key(manifest, segment, role)
     with array.using(slot, write=True) as member:
         member.put(key, parts, replace=bad)
@@ -66,13 +68,26 @@ def put_shard(
 
 
 def made_parts(
-    source: Array, manifest: Manifest, segment: int, role: int, trusted: bool
+    source: Array,
+    manifest: Manifest,
+    segment: int,
+    role: int,
+    *,
+    trusted: bool,
+    on_damage: Callable[[Damage], None] = lambda _: None,
 ) -> list[Buffer]:
-    """Return the object of a role, verified; read from its own member if `trusted`."""
+    """Return the object of a role, verified; read from its own member if `trusted`.
+
+    What turns out to be bad among the sources is told, also when nothing comes of it.
+    """
     reader = SegmentReader(source, manifest, segment)
     if not trusted:
         reader.forsake(role)
-    units = list(reader.payload(role))
+    try:
+        units = list(reader.payload(role))
+    finally:
+        for damage in reader.damage:
+            on_damage(damage)
     return object_parts(
         place_of(manifest, segment),
         manifest.segments[segment],

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import delete, select, update
 
 from raid import repair
 from raid.array import Array
@@ -23,7 +23,7 @@ from raid.rebuild import Filler
 from raid.shards import object_key
 from raid.superblock import StoredState
 from raid.writer import Stored
-from storage import history, maps, supply
+from storage import history, maps, marks, supply
 from storage.blobref import manifest_of
 from storage.db import db, release, transaction, utcnow
 from storage.errors import SlotGone
@@ -256,7 +256,9 @@ def _pay(array: Array, slot: int, debt: Due, source: Array | None = None) -> Non
         keys = [manifest_key(manifest.blob, manifest.attempt)]
         repair.put_manifest(array, slot, manifest)
     elif debt.segment == NONE:
-        keys = Filler(source or array, array, slot).give_all(manifest)
+        own = runtime()
+        filler = Filler(source or array, array, slot, own.pool, own.note_damage)
+        keys = filler.give_all(manifest)
     else:
         keys = [object_key(manifest, debt.segment, debt.role)]
         where = (manifest, debt.segment, debt.role)
@@ -276,7 +278,7 @@ def _write_down(outcome: _Outcome) -> None:
             session.execute(
                 update(Blob).where(Blob.uuid.in_(damaged)).values(damaged=True)
             )
-        _clear_marks(session, touched)
+        marks.clear(session, touched)
 
 
 def _forget(session: maps.AnySession, paid: list[Due]) -> None:
@@ -309,30 +311,6 @@ def _put_off(session: maps.AnySession, debt: Due, *, hopeless: bool) -> None:
         # It would keep the member out for ever; the blob is marked instead.
         values["reason"] = Reason.DAMAGED
     session.execute(update(Debt).where(*_same(debt)).values(values))
-
-
-def _clear_marks(session: maps.AnySession, blobs: set[UUID]) -> None:
-    """Take the marks off blobs that every member has as it should be."""
-    if not blobs:
-        return
-    owed = exists().where(Debt.blob == Blob.uuid)
-    session.execute(
-        update(Blob)
-        .where(Blob.uuid.in_(blobs), Blob.at_risk | Blob.damaged, ~owed)
-        .values(at_risk=False, damaged=False)
-        .execution_options(synchronize_session=False)
-    )
-
-
-def clear_all_marks(session: maps.AnySession) -> None:
-    """Take the marks off every blob that nobody is owed: all members are well."""
-    owed = exists().where(Debt.blob == Blob.uuid)
-    session.execute(
-        update(Blob)
-        .where(Blob.at_risk | Blob.damaged, ~owed)
-        .values(at_risk=False, damaged=False)
-        .execution_options(synchronize_session=False)
-    )
 
 
 def forgive(session: maps.AnySession, member: UUID) -> None:

@@ -18,7 +18,7 @@ from raid import repair
 from raid.array import Array
 from raid.errors import MemberError, ObjectExists
 from raid.superblock import StoredState, Superblock
-from storage import debts, history, maps, succession
+from storage import debts, history, maps, marks, succession
 from storage.db import db, release, transaction
 from storage.jobs import table
 from storage.models import ArrayRow, Debt, DebtKind, JobKind, MemberRow, Reason
@@ -121,7 +121,7 @@ def settle(array: Array) -> int:
         )
         slots = locked.by_slot().values()
         if changed and all(row.state == StoredState.IN_SYNC for row in slots):
-            debts.clear_all_marks(session)
+            marks.clear_all(session)
     return changed
 
 

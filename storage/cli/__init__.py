@@ -2,7 +2,13 @@
 
 from flask import Flask
 
-from storage.cli import jobs, members, reshaping, status, sweep  # noqa: F401 - add commands
+from storage.cli import (  # noqa: F401 - they add their commands
+    jobs,
+    members,
+    reshaping,
+    status,
+    sweep,
+)
 from storage.cli.group import array
 from storage.cli.worker import worker
 

@@ -120,7 +120,7 @@ class Filling:
     def begin(self, claim: Claim, array: Array) -> tuple[int, int]:
         """Return about how much there is to do."""
         assert claim.slot is not None
-        return walk.totals(claim.slot, array.map.shape.k)
+        return walk.totals(claim.slot, array.map)
 
     def step(self, claim: Claim, array: Array) -> Step:
         """Give the member what comes next."""
@@ -187,7 +187,8 @@ class _Walk:
         self._source = source
         self._target = target
         self._slot = slot
-        self._filler = Filler(source, target, slot)
+        own = self._own
+        self._filler = Filler(source, target, slot, own.pool, own.note_damage)
         self._cursor = Cursor.read(claim.cursor)
         self._step = Step()
         self._given: dict[UUID, list[str]] = {}

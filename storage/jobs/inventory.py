@@ -56,7 +56,7 @@ class Inventory:
     def begin(self, claim: Claim, array: Array) -> tuple[int, int]:
         """Return how many blobs there are, and about how many bytes of them."""
         assert claim.slot is not None
-        return walk.totals(claim.slot, array.map.shape.k)
+        return walk.totals(claim.slot, array.map)
 
     def step(self, claim: Claim, array: Array) -> Step:
         """Look at what comes next."""

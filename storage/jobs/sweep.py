@@ -38,6 +38,7 @@ from storage.models import Job, JobKind, MemberRow, Orphan
 
 APART_SECONDS = 24 * 3600.0
 AGE_SECONDS = 24 * 3600.0
+PATIENCE_SECONDS = 300.0
 PREFIXES = 256
 _ORPHANS = cast(Table, Orphan.__table__)
 _OWN = (
@@ -78,16 +79,34 @@ class Found:
 class Sweep:
     """The work of the job; see the module's text."""
 
+    def __init__(self) -> None:
+        # Since when a job has waited here for the array to be as it must be.
+        self._waits: dict[int, float] = {}
+
     def begin(self, claim: Claim, array: Array) -> tuple[int, int]:  # noqa: ARG002
-        """Refuse at once what can't be done now."""
-        if why := _why_not(array):
+        """Refuse at once what needs a member that is away."""
+        if why := _away(array):
             raise GiveUp(why)
         return PREFIXES, 0
 
+    def _insist(self, claim: Claim, array: Array) -> None:
+        """Wait a while for the array to be as it must be, and then give up.
+
+        A head is late for moments whenever the worker is about to write it.
+        """
+        why = _why_not(array)
+        if why is None:
+            self._waits.pop(claim.id, None)
+            return
+        now = time.monotonic()
+        if now - self._waits.setdefault(claim.id, now) < PATIENCE_SECONDS:
+            raise NotNow(why)
+        del self._waits[claim.id]
+        raise GiveUp(why)
+
     def step(self, claim: Claim, array: Array) -> Step:
         """Scan some of the prefixes."""
-        if why := _why_not(array):
-            raise NotNow(why)
+        self._insist(claim, array)
         step = Step()
         first = int(claim.cursor or "0")
         while first < PREFIXES:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import case, func, literal, select
 
+from raid.array import ArrayMap
 from raid.manifest import Form
 from raid.reader import BlobRef
 from storage.blobref import reference
@@ -42,19 +43,19 @@ def live_blobs(wanted: Range, limit: int) -> Sequence[BlobRef]:
     return [reference(row) for row in rows]
 
 
-def totals(slot: int, k: int) -> tuple[int, int]:
+def totals(slot: int, array_map: ArrayMap) -> tuple[int, int]:
     """Return how many live blobs there are, and about how many bytes a slot has.
 
     What a blob has on a slot is known from its row once it was looked at; until then
-    it is taken to have one of k parts there.
+    all slots are taken to share what is stored of it alike.
     """
+    shape = array_map.shape
+    stored = Blob.size * shape.width // (shape.k * array_map.width)
     inline = Blob.form.in_((Form.EMPTY, Form.INLINE))
     spaced = literal(" ") + func.coalesce(Blob.slots, "") + literal(" ")
     has = spaced.contains(f" {slot} ", autoescape=True)
     known = case((has, Blob.share), else_=0)
-    size = case(
-        (inline, Blob.size), (Blob.slots.is_not(None), known), else_=Blob.size // k
-    )
+    size = case((inline, Blob.size), (Blob.slots.is_not(None), known), else_=stored)
     row = db.session.execute(
         select(func.count(), func.coalesce(func.sum(size), 0)).where(
             Blob.state == BlobState.LIVE

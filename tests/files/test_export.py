@@ -159,6 +159,34 @@ def test_links_in_the_target_are_never_followed(
 
 
 @pytest.mark.sqlite
+def test_a_link_that_takes_the_place_of_a_folder_is_not_followed(
+    run: Run,
+    drive: Drive,
+    tmp_path: Path,
+    target: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between the look and the opening."""
+    drive.file("inside", b"x", folder=drive.folder("folder"))
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    real, fired = os.mkdir, []
+
+    def mkdir(path: Any, *arguments: Any, **named: Any) -> None:
+        real(path, *arguments, **named)
+        if path == "folder":
+            fired.append(path)
+            (target / "folder").rmdir()
+            (target / "folder").symlink_to(outside)
+
+    monkeypatch.setattr(exporter.os, "mkdir", mkdir)
+    result = run("/", str(target))
+    assert fired
+    assert result.exit_code == 1
+    assert os.listdir(outside) == []
+
+
+@pytest.mark.sqlite
 def test_what_cannot_be_read_is_listed_and_the_rest_is_written(
     run: Run, app: Flask, drive: Drive, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

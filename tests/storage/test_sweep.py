@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from flask import Flask
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from raid.errors import MemberReadOnly
 from raid.keys import manifest_key, shard_key, tombstone_key
@@ -26,6 +26,7 @@ from storage.models import (
     Job,
     JobKind,
     JobState,
+    JournalEntry,
     MemberRow,
     Orphan,
     Upload,
@@ -83,6 +84,7 @@ class Broom:
 def broom(store: Store, monkeypatch: pytest.MonkeyPatch) -> Broom:
     """A sweep of few first bytes, which everything here begins with."""
     monkeypatch.setattr(sweep, "PREFIXES", 2)
+    monkeypatch.setattr(sweep, "PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr("storage.uploads.uuid4", low)
     return Broom(store)
 
@@ -293,6 +295,47 @@ def test_heads_that_differ_keep_it(broom: Broom, scan: int, more: int) -> None:
         session.execute(update(ArrayRow).values(event=5))
     broom.run()
     assert path.exists() is (scan == 1)
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("more", [1, -1], ids=["members late", "members ahead"])
+def test_journal_heads_that_differ_keep_it(broom: Broom, more: int) -> None:
+    """Condition d: an older database, or a member that was rolled back."""
+    broom.store.put(10)
+    broom.store.settle()
+    head = broom.store.array_row().journal_number
+    assert head > 1
+    path = broom.orphan()
+    broom.run()
+    broom.let_pass(2)
+    with transaction() as session:
+        session.execute(update(ArrayRow).values(journal_number=head + more))
+        session.execute(delete(JournalEntry).where(JournalEntry.number > head + more))
+        held = min(head, head + more)
+        session.execute(update(MemberRow).values(journal_number=held))
+    job = broom.run()
+    assert job.state == JobState.FAILED
+    assert "journal" in (job.problem or "")
+    assert path.exists()
+
+
+@pytest.mark.sqlite
+def test_a_head_that_is_late_for_a_moment_is_waited_for(
+    broom: Broom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every change is late until the worker has written it."""
+    monkeypatch.setattr(sweep, "PATIENCE_SECONDS", 60.0)
+    path = broom.orphan()
+    broom.run()
+    broom.let_pass(2)
+    with transaction() as session:
+        session.execute(update(ArrayRow).values(event=ArrayRow.event + 1))
+    job = broom.run()
+    assert job.state == JobState.RUNNING
+    assert "differ" in (job.problem or "")
+    broom.store.tick()
+    assert broom.run().state == JobState.DONE
+    assert not path.exists()
 
 
 @pytest.mark.sqlite
