@@ -9,6 +9,7 @@ from sqlalchemy import delete, insert, update
 
 from auth.models import User
 from raid.journal import Entry
+from storage import watch
 from storage.db import transaction, utcnow
 from storage.journal import exporter, heads, snapshots
 from storage.models import ArrayRow, Event, JournalEntry, MemberRow
@@ -135,6 +136,15 @@ def test_a_database_older_than_the_members_is_read_only(written: Store) -> None:
     assert written.array_row().readonly
     assert "flask array recover" in (written.array_row().readonly_why or "")
     assert numbers_on(written.member(0)) == [1, 2, 3, 4, 5]
+
+
+def test_a_web_process_looks_for_itself_when_it_starts(written: Store) -> None:
+    watcher = watch.Watcher(written.runtime)
+    watcher.step()
+    assert not written.array_row().readonly
+    roll_back_database(written, 3)
+    watch.Watcher(written.runtime).step()
+    assert written.array_row().readonly
 
 
 def test_an_entry_of_a_later_incarnation_is_ahead_too(written: Store) -> None:
