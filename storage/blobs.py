@@ -142,7 +142,7 @@ def _write(
         wanted.folder,
         wanted.owner,
         wanted.media_type,
-        maps.microseconds(utcnow()),
+        _now_us(),
     )
     return write(
         array,
@@ -154,7 +154,12 @@ def _write(
         own.pool,
         want_sha256=wanted.sha256 is not None,
         size=wanted.size,
+        sealed_us=_now_us,
     )
+
+
+def _now_us() -> int:
+    return maps.microseconds(utcnow())
 
 
 def _undo(own: Runtime, array: Array, log: uploads.Log) -> None:
