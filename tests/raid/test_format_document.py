@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from raid import format as fmt
-from raid import manifest, rows, superblock
+from raid import journal, manifest, rows, superblock
 from raid.geometry import Level, placement, shape_of, unit_span
 from support import reference as ref
 from support import worked_example as example
@@ -27,6 +27,7 @@ STRUCTS = {
     "superblock": superblock._FIXED,
     "member": superblock._ENTRY,
     "tombstone": superblock._TOMBSTONE,
+    "journal": journal._FIXED,
 }
 
 

@@ -19,6 +19,7 @@ from raid.geometry import (
     row_count,
     shape_of,
 )
+from raid.journal import NO_HASH, Entry, EntryFlag
 from raid.manifest import Description, Manifest, SegmentRow, head_length_of
 from raid.superblock import MemberEntry, StoredState, Superblock, Tombstone
 
@@ -128,6 +129,20 @@ def superblocks(draw: st.DrawFn) -> Superblock:
 TOMBSTONES = st.builds(Tombstone, st.uuids(), st.uuids(), U64, I64)
 
 
+@st.composite
+def entries(draw: st.DrawFn) -> Entry:
+    """Journal entries, short ones and such as are worth compressing."""
+    number = draw(st.integers(1, 2**64 - 1))
+    ends = draw(st.sampled_from([EntryFlag.NONE, EntryFlag.FIRST, EntryFlag.LAST]))
+    flags = EntryFlag.SNAPSHOT | ends
+    if draw(st.booleans()):
+        flags = draw(st.sampled_from([EntryFlag.NONE, EntryFlag.CONTINUES]))
+    body = draw(st.binary(max_size=60)) * draw(st.sampled_from([1, 40]))
+    previous = NO_HASH if number == 1 else draw(DIGESTS)
+    time = draw(I64)
+    return Entry(draw(st.uuids()), draw(U64), number, time, previous, flags, body)
+
+
 # Samples ----------------------------------------------------------------------
 
 ARRAY = UUID("6f1c1de4-9a3b-4a57-8d0c-2b7f30c5a001")
@@ -178,6 +193,12 @@ def header() -> ShardHeader:
     return ShardHeader(ARRAY, BLOB, 1, 3, RAID5, 2, TABLE_LENGTH, table().digest)
 
 
+def entry(body: bytes) -> Entry:
+    """Return the first part of a snapshot."""
+    flags = EntryFlag.SNAPSHOT | EntryFlag.FIRST
+    return Entry(ARRAY, 1, 7, 12345, bytes(range(32)), flags, body)
+
+
 @dataclass(frozen=True)
 class Structure:
     """A packed sample, its parser, and where the hash that seals it ends."""
@@ -213,4 +234,6 @@ STRUCTURES = [
     _structure("manifest empty", manifest(0).pack(), Manifest.unpack),
     _structure("superblock", superblock().pack(), Superblock.unpack),
     _structure("tombstone", Tombstone(ARRAY, BLOB, 3, 12345).pack(), Tombstone.unpack),
+    _structure("journal", entry(b'["users","1",null]\n').pack(), Entry.unpack),
+    _structure("journal compressed", entry(b"x" * 600).pack(), Entry.unpack),
 ]
