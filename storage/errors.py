@@ -9,6 +9,7 @@ __all__ = [
     "ArrayExists",
     "BlobGone",
     "CannotCreate",
+    "CannotRecover",
     "Fenced",
     "NoArray",
     "RaidError",
@@ -49,6 +50,13 @@ class CannotCreate(StorageError):
 
     status = 409
     code = "cannot_create"
+
+
+class CannotRecover(StorageError):
+    """The database can't be rebuilt as things are; nothing was changed."""
+
+    status = 409
+    code = "cannot_recover"
 
 
 class Fenced(StorageError):

@@ -130,4 +130,11 @@ EVENTS = _by_word(
         "The array takes writes again.",
         "The array takes writes again.",
     ),
+    EventTerm(
+        "array_recovered",
+        "The database was rebuilt from the members.",
+        "The database was rebuilt from the members: {accounts} accounts, {blobs} "
+        "blobs; {unnamed} that the journal did not name, {damaged} damaged.",
+        warns=True,
+    ),
 )

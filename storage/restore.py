@@ -21,9 +21,10 @@ from raid.errors import BlobDamaged, RaidError
 from raid.health import Health
 from raid.manifest import Manifest
 from raid.reader import BlobRef, read
-from storage.journal import chain, found
+from storage.journal import chain
 from storage.journal.catalogue import Catalogue
 from storage.journal.items import Item, Items
+from storage.journal.scene import NoMembers, Scene, look
 from storage.members.urls import parse_member_url
 from storage.plaintree import PlainTree, Wanted
 
@@ -63,7 +64,7 @@ class Restorer:
 
     def __init__(
         self,
-        scene: found.Scene,
+        scene: Scene,
         tree: PlainTree | None,
         progress: Callable[[str], None],
     ) -> None:
@@ -225,9 +226,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = _arguments(argv)
     try:
         places = {url: parse_member_url(url, Path.cwd()) for url in asked.urls}
-        scene = found.look(places)
+        scene = look(places)
         report = _run(scene, None if asked.dry_run else asked.to)
-    except (ValueError, found.NoMembers, chain.Changed) as error:
+    except (ValueError, NoMembers, chain.Changed) as error:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
@@ -243,7 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if report.failed else 0
 
 
-def _run(scene: found.Scene, to: Path | None) -> Report:
+def _run(scene: Scene, to: Path | None) -> Report:
     tree = None if to is None else PlainTree(to)
     progress = Progress()
     try:

@@ -13,7 +13,7 @@ from itertools import takewhile
 from raid.errors import DamagedObject, MemberError, UnknownVersion
 from raid.journal import MAX_LENGTH, Entry, EntryFlag, hash_of
 from raid.keys import JOURNAL, journal_key, parse_journal_key
-from storage.journal.found import Scene
+from storage.journal.scene import Scene
 
 _MOST_NUMBER = 1 << 62
 

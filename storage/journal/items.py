@@ -9,8 +9,9 @@ from uuid import UUID
 from raid.manifest import Manifest
 from storage.journal import found, verdicts
 from storage.journal.catalogue import Catalogue, Row
-from storage.journal.found import Scene, Traces
+from storage.journal.found import Traces
 from storage.journal.paths import Path, Paths
+from storage.journal.scene import Scene
 from storage.journal.verdicts import Judged, Verdict
 
 

@@ -8,7 +8,8 @@ a tombstone on m+1 members         deleted, and stays so
 from dataclasses import dataclass
 from enum import StrEnum
 
-from storage.journal.found import Described, Scene, Traces, describe, tombstones
+from storage.journal.found import Described, Traces, describe, tombstones
+from storage.journal.scene import Scene
 
 LATE_US = 120_000_000
 """An upload may be sealed this long before the entry that would have named it."""

@@ -11,7 +11,7 @@ from raid.keys import journal_key
 from raid.memory import MemoryMember
 from storage.journal import chain
 from storage.journal.catalogue import Catalogue
-from storage.journal.found import Scene, look
+from storage.journal.scene import Scene, look
 from support.arrays import memory_array
 from support.journals import Line, Writer
 from support.liars import LIES, Lie, corrupt

@@ -15,7 +15,8 @@ from raid.manifest import Description, Manifest
 from raid.memory import MemoryMember
 from raid.superblock import Superblock, Tombstone
 from storage.journal import found
-from storage.journal.found import NoMembers, Scene, Traces, look
+from storage.journal.found import Traces
+from storage.journal.scene import NoMembers, Scene, look
 from storage.journal.verdicts import LATE_US, Verdict, judge
 from support.arrays import DESCRIPTION, EXECUTOR, memory_array, put_blob
 from support.liars import LIES, Lie, corrupt
