@@ -22,7 +22,7 @@ from flask_login import current_user
 from werkzeug.wrappers import Response
 
 from auth.access import public, safe_next, wants_json
-from files import cli, queries, services, transfers, trash, uploads
+from files import carried, cli, queries, services, transfers, trash, uploads
 from files.errors import BadName, BadRequest, NameTaken
 from files.forms import NameForm
 from files.listing import PAGE, Order
@@ -313,3 +313,4 @@ def init_app(app: Flask) -> None:
     cli.init_app(app)
     register_chore("expired trash", trash.expire)
     register_chore("old idempotency keys", uploads.forget_keys)
+    carried.register()

@@ -17,6 +17,8 @@ from raid.errors import DamagedObject, UnknownVersion
 from raid.member import Buffer
 
 FIXED = 112
+FLAGS_AT = 88
+"""Where the byte of the flags stands."""
 MAX_BODY = 4 * 1024 * 1024
 """The longest body of one entry, not compressed; larger changes span several."""
 MAX_LENGTH = FIXED + MAX_BODY + fmt.HASH_LENGTH

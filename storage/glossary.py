@@ -137,4 +137,24 @@ EVENTS = _by_word(
         "blobs; {unnamed} that the journal did not name, {damaged} damaged.",
         warns=True,
     ),
+    EventTerm(
+        "member_rolled_back",
+        "A member holds less of the journal than it had acknowledged.",
+        "The member of slot {slot} holds an older state than it had; it is stale, and "
+        "everything on it is looked through.",
+        warns=True,
+    ),
+    EventTerm(
+        "journal_late",
+        "Changes have waited for over a minute to be safe on the members.",
+        "The oldest change has waited for {seconds} seconds to be safe on the members; "
+        "{entries} journal entries and {rows} rows wait. If the database were lost "
+        "now, they would be lost with it.",
+        warns=True,
+    ),
+    EventTerm(
+        "journal_in_time",
+        "Every change is safe on the members within a minute again.",
+        "Changes are safe on the members in time again.",
+    ),
 )

@@ -173,7 +173,8 @@ def note_rollback() -> None:
                     "The members know of later changes than the database, so the "
                     "database was probably restored from an old backup. Files can be "
                     "read, and nothing is written or removed. Put the newest database "
-                    "back, then start again."
+                    "back and start again, or bring it up to date from the members "
+                    "with: flask array recover."
                 ),
             )
         )

@@ -10,6 +10,7 @@ from raid.array import ArrayState
 from raid.superblock import StoredState
 from storage import watch, words
 from storage.db import db
+from storage.journal import state
 from storage.models import ArrayRow, Blob, BlobState, Debt, MemberRow
 from storage.runtime import Snapshot, runtime
 
@@ -177,6 +178,8 @@ def _members(seen: Snapshot) -> list[MemberStatus]:
             select(Debt.member_uuid, func.count()).group_by(Debt.member_uuid)
         )
     }
+    for uuid, entries in state.owed().items():
+        owed[uuid] = owed.get(uuid, 0) + entries
     rows = db.session.scalars(select(MemberRow)).all()
     members = [_member(seen, row, owed.get(row.uuid, 0)) for row in rows]
     return sorted(members, key=lambda one: (one.slot is None, one.slot or 0))

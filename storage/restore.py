@@ -21,7 +21,7 @@ from raid.errors import BlobDamaged, RaidError
 from raid.health import Health
 from raid.manifest import Manifest
 from raid.reader import BlobRef, read
-from storage.journal import chain
+from storage.journal import reading
 from storage.journal.catalogue import Catalogue
 from storage.journal.items import Item, Items
 from storage.journal.scene import NoMembers, Scene, look
@@ -75,8 +75,8 @@ class Restorer:
 
     def run(self) -> Report:
         """Restore everything that can be restored, and say what can't."""
-        links = chain.read(self._scene)
-        catalogue = Catalogue.of(chain.entries(self._scene, links))
+        links = reading.read(self._scene)
+        catalogue = Catalogue.of(reading.entries(self._scene, links))
         items = Items(self._scene, catalogue, links.head_us)
         with ThreadPoolExecutor(THREADS, thread_name_prefix="member") as executor:
             array = self._scene.open(Health(time.monotonic), executor)
@@ -228,7 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         places = {url: parse_member_url(url, Path.cwd()) for url in asked.urls}
         scene = look(places)
         report = _run(scene, None if asked.dry_run else asked.to)
-    except (ValueError, NoMembers, chain.Changed) as error:
+    except (ValueError, NoMembers, reading.Changed) as error:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:

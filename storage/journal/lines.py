@@ -73,20 +73,25 @@ _DECODERS: dict[type, tuple[type, Any]] = {
 
 
 def encode(changes: Iterable[Change]) -> Iterator[bytes]:
-    """Yield bodies that hold all changes, in order, each within the limit of an entry.
+    """Yield bodies that hold all changes, each sorted and within an entry's limit.
 
-    There is always one, if only to say that there is nothing.
+    There is always one, if only to say that there is nothing. No more than one body
+    is in memory at a time.
     """
-    lines: list[bytes] = []
+    lines: list[tuple[str, str, bytes]] = []
     length = 0
-    for change in sorted(changes, key=lambda change: (change.table, change.key)):
+    for change in changes:
         line = encode_line(change)
         if length + len(line) > MAX_BODY:
-            yield b"".join(lines)
+            yield _joined(lines)
             lines, length = [], 0
-        lines.append(line)
+        lines.append((change.table, change.key, line))
         length += len(line)
-    yield b"".join(lines)
+    yield _joined(lines)
+
+
+def _joined(lines: list[tuple[str, str, bytes]]) -> bytes:
+    return b"".join(line for _, _, line in sorted(lines))
 
 
 def encode_line(change: Change) -> bytes:

@@ -9,7 +9,7 @@ from raid.array import Array
 from raid.geometry import Level
 from raid.keys import journal_key
 from raid.memory import MemoryMember
-from storage.journal import chain
+from storage.journal import reading
 from storage.journal.catalogue import Catalogue
 from storage.journal.scene import Scene, look
 from support.arrays import memory_array
@@ -43,10 +43,10 @@ class Shelf:
                 places[f"file:m{slot}"] = place
         return look(places)
 
-    def read(self, without: int | None = None) -> tuple[Users, chain.Chain]:
+    def read(self, without: int | None = None) -> tuple[Users, reading.Chain]:
         scene = self.scene(without)
-        found = chain.read(scene)
-        catalogue = Catalogue.of(chain.entries(scene, found))
+        found = reading.read(scene)
+        catalogue = Catalogue.of(reading.entries(scene, found))
         return {key: row["name"] for key, row in catalogue.users.items()}, found
 
     def lie(self, slot: int, number: int, *lines: Line, **flags: bool) -> None:
@@ -238,12 +238,12 @@ def test_no_journal_is_no_error() -> None:
 
 def test_a_member_that_changes_while_it_is_read_is_an_error(shelf: Shelf) -> None:
     scene = shelf.scene()
-    found = chain.read(scene)
+    found = reading.read(scene)
     for place in scene.places.values():
         assert isinstance(place.member, MemoryMember)
         del place.member.objects[journal_key(1, 3)]
-    with pytest.raises(chain.Changed, match="Entry 3"):
-        list(chain.entries(scene, found))
+    with pytest.raises(reading.Changed, match="Entry 3"):
+        list(reading.entries(scene, found))
 
 
 @pytest.mark.parametrize("without", [0, 1])
