@@ -22,7 +22,16 @@ from flask_login import current_user
 from werkzeug.wrappers import Response
 
 from auth.access import public, safe_next, wants_json
-from files import carried, cli, queries, services, transfers, trash, uploads
+from files import (
+    carried,
+    cli,
+    queries,
+    recovered,
+    services,
+    transfers,
+    trash,
+    uploads,
+)
 from files.errors import BadName, BadRequest, NameTaken
 from files.forms import NameForm
 from files.listing import PAGE, Order
@@ -30,6 +39,7 @@ from files.models import FILE, FOLDER, Entry
 from files.names import check_name
 from files.quota import filesize
 from storage.db import db
+from storage.journal.recovery import register_arranger
 from storage.queries import banner
 from storage.worker import register_chore
 
@@ -314,3 +324,4 @@ def init_app(app: Flask) -> None:
     register_chore("expired trash", trash.expire)
     register_chore("old idempotency keys", uploads.forget_keys)
     carried.register()
+    register_arranger(recovered.arrange)

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from storage.cli import status  # noqa: F401 - adds its commands to the group
+from storage.cli import recovery, status  # noqa: F401 - add commands to the group
 from storage.cli.group import array
 from storage.cli.worker import worker
 
