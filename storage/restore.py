@@ -228,7 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         places = {url: parse_member_url(url, Path.cwd()) for url in asked.urls}
         scene = look(places)
         report = _run(scene, None if asked.dry_run else asked.to)
-    except (ValueError, NoMembers, reading.Changed) as error:
+    except (ValueError, RaidError, NoMembers, reading.Changed) as error:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:

@@ -60,13 +60,13 @@ class _Held:
 class Chain:
     """The entries to apply, oldest first: a complete snapshot and what follows it.
 
-    Without entries there is no journal to be used. `highest` is the highest incarnation
-    that any member has entries of, believed or not.
+    Without entries there is no journal to be used. `top` is the highest place, as
+    incarnation and number, that any member has an entry at, believed or not.
     """
 
     incarnation: int = 0
     links: list[Link] = field(default_factory=list)
-    highest: int = 0
+    top: tuple[int, int] = (0, 0)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -129,7 +129,8 @@ class _Reader:
                 "There is no journal that can be used, so every file comes back under "
                 "the name, folder and owner that it was uploaded with."
             )
-        found.highest = max(self._index, default=0)
+        places = [(one, max(self._index[one])) for one in self._index]
+        found.top = max(places, default=(0, 0))
         found.notes = self._notes + self._blame()
         return found
 

@@ -130,10 +130,8 @@ class _Recovery:
             return True
         if (there.incarnation, there.event) > (known.incarnation, known.event):
             return True
-        head = self._chain.head
-        return head is not None and (
-            (self._chain.incarnation, head.number) > (known.incarnation, known.number)
-        )
+        # Even what nobody believes: a new incarnation leaves it behind.
+        return self._chain.top > (known.incarnation, known.number)
 
     def _since(self) -> int | None:
         """Return the number of the database's head, if the chain goes through it."""
@@ -171,6 +169,11 @@ class _Recovery:
         yield f"The array {there.array}, {there.block.level}, {there.width} members."
         yield from (f"Note: {note}" for note in [*there.notes, *self._chain.notes])
         yield from (f"Note: {note}" for note in sorted(target.notes))
+        for table in sorted(catalogue.unknown):
+            yield (
+                f"Note: The journal carries {table}, which this release does not know. "
+                "Recover with the newer release if it is needed."
+            )
         yield from (f"Not named by the journal: {said}" for said in target.placed)
         yield from (f"DAMAGED: {said}" for said in sorted(target.damaged))
         yield (
@@ -222,7 +225,7 @@ class _Recovery:
     def _write_array(self, session: AnySession) -> None:
         """Begin an incarnation that nobody, not even a liar, has seen yet."""
         known, there = self._known, self._scene
-        highest = max(there.incarnation, self._chain.highest, known.incarnation)
+        highest = max(there.incarnation, self._chain.top[0], known.incarnation)
         values = {
             "uuid": there.array,
             "level": there.block.level.value,

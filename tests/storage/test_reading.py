@@ -111,7 +111,7 @@ def test_a_journal_forged_from_end_to_end_is_not_believed(
         forged.write(user(9, "mallory"))
     users, found = shelf.read()
     assert users == RIGHT
-    assert found.highest == 1
+    assert found.top == (1, 4)
 
 
 @pytest.mark.parametrize("slot", range(4))
@@ -128,7 +128,7 @@ def test_a_liar_can_not_begin_another_incarnation(shelf: Shelf, slot: int) -> No
     forged.snapshot(user(9, "mallory"))
     users, found = shelf.read()
     assert users == RIGHT
-    assert (found.incarnation, found.highest) == (1, 5)
+    assert (found.incarnation, found.top) == (1, (5, 1))
     assert any("incarnation 5 can't be used" in note for note in found.notes)
 
 
@@ -228,12 +228,12 @@ def test_an_incarnation_without_a_snapshot_leaves_the_one_before(shelf: Shelf) -
     again = Writer(shelf.array.map.array, shelf.members, incarnation=2)
     parts(again, 2, done=False)
     users, found = shelf.read()
-    assert (users, found.incarnation, found.highest) == (RIGHT, 1, 2)
+    assert (users, found.incarnation, found.top) == (RIGHT, 1, (2, 2))
 
 
 def test_no_journal_is_no_error() -> None:
     users, found = Shelf().read()
-    assert (users, found.head, found.highest) == ({}, None, 0)
+    assert (users, found.head, found.top) == ({}, None, (0, 0))
 
 
 def test_a_member_that_changes_while_it_is_read_is_an_error(shelf: Shelf) -> None:
