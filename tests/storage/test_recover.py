@@ -16,10 +16,13 @@ from files import services, trash
 from raid.keys import tombstone_key
 from raid.superblock import Tombstone
 from storage import services as arrays
+from storage import watch
 from storage.db import transaction
 from storage.errors import CannotCreate, CannotRecover
 from storage.journal import recovery
+from storage.members.calls import SystemCalls
 from storage.models import ArrayRow, Blob, Debt, Event, Job, MemberRow, Upload
+from support import database
 from support.drive import check_books
 from support.liars import LIES, Lie, corrupt_folder
 from support.people import PASSWORD
@@ -27,11 +30,36 @@ from support.store import KIB, Store
 from support.team import SIZES, Team, data_of, export
 
 
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Team]:
+    """A data folder in which a team has worked, to be copied and left alone."""
+    folder = tmp_path_factory.mktemp("team")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watch, "start", lambda own: None)
+        patch.setattr(SystemCalls, "fsync", lambda self, fd: None)
+        patch.setattr("raid.halves.HALF", 512 * KIB)
+        app = database.application(folder, None, {})
+        with app.app_context():
+            made = Team(Store(app))
+            made.work()
+            export(made.store)
+        database.close(app)
+    return folder, made
+
+
 @pytest.fixture
-def team(store: Store) -> Team:
-    made = Team(store)
+def team(
+    request: pytest.FixtureRequest, database_kind: str, tmp_path: Path, calm: None
+) -> Team:
+    """A team over the database of this run, all of whose work is in the journal."""
+    if database_kind == "sqlite":
+        folder, done = request.getfixturevalue("model")
+        shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+        store: Store = request.getfixturevalue("store")
+        return Team(store, dict(done.users), dict(done.folders))
+    made = Team(request.getfixturevalue("store"))
     made.work()
-    export(store)
+    export(made.store)
     return made
 
 
@@ -91,6 +119,7 @@ def test_a_member_may_lie(team: Team, lie: Lie) -> None:
     assert team.tree()["ann/after.bin"]
 
 
+@pytest.mark.sqlite
 def test_the_members_go_on_as_they_are(team: Team) -> None:
     uuids = {row.slot: row.uuid for row in team.store.rows(MemberRow)}
     row = team.store.array_row()
@@ -107,6 +136,7 @@ def test_the_members_go_on_as_they_are(team: Team) -> None:
     assert (noted.word, noted.fields["damaged"]) == ("array_recovered", 0)
 
 
+@pytest.mark.sqlite
 def test_uploads_go_on_after_it(team: Team) -> None:
     team.lose_database()
     recovery.recover()
@@ -134,6 +164,7 @@ def test_twice_is_the_same(team: Team) -> None:
     assert reports[0] == reports[1]
 
 
+@pytest.mark.sqlite
 def test_a_second_run_says_that_there_is_nothing_to_do(team: Team) -> None:
     tree, accounts = team.tree(), team.accounts()
     team.lose_database()
@@ -173,6 +204,7 @@ def test_killed_before_the_end_it_is_run_again(
     without_trouble(team, tree, accounts)
 
 
+@pytest.mark.sqlite
 def test_it_looks_where_it_is_told(team: Team, tmp_path: Path) -> None:
     tree, accounts = team.tree(), team.accounts()
     team.lose_database()
@@ -190,6 +222,7 @@ def test_it_looks_where_it_is_told(team: Team, tmp_path: Path) -> None:
 # -- what the journal does not name
 
 
+@pytest.mark.sqlite
 def test_what_came_after_the_journal_is_where_it_was_uploaded(team: Team) -> None:
     team.folder("ann/New")
     team.put("ann/New/late.bin", data_of(300 * KIB))
@@ -203,6 +236,7 @@ def test_what_came_after_the_journal_is_where_it_was_uploaded(team: Team) -> Non
     check_books(team.app)
 
 
+@pytest.mark.sqlite
 def test_what_replaced_a_file_stands_beside_it(team: Team) -> None:
     tree = team.tree()
     team.put("bob/twice.txt", data_of(18), replace=True)
@@ -213,6 +247,7 @@ def test_what_replaced_a_file_stands_beside_it(team: Team) -> None:
     check_books(team.app)
 
 
+@pytest.mark.sqlite
 def test_what_is_older_and_unknown_goes_to_the_administrator(team: Team) -> None:
     tree = team.tree()
     stray = team.store.put(data_of(21))
@@ -239,6 +274,7 @@ def age_manifest(team: Team, blob: Blob) -> None:
             path.write_bytes(aged.pack())
 
 
+@pytest.mark.sqlite
 def test_without_an_administrator_it_refuses_and_says_how_to_make_one(
     team: Team,
 ) -> None:
@@ -270,6 +306,7 @@ def test_an_account_made_before_it_is_kept(team: Team) -> None:
     check_books(team.app)
 
 
+@pytest.mark.sqlite
 def test_without_a_journal_every_file_is_where_it_was_uploaded(
     team: Team,
 ) -> None:
@@ -298,6 +335,7 @@ def tree_hash(size: int) -> str:
 # -- deleted stays deleted
 
 
+@pytest.mark.sqlite
 def test_what_was_let_go_of_is_purged_in_the_end(team: Team) -> None:
     tree, accounts = team.tree(), team.accounts()
     team.lose_database()
@@ -311,6 +349,7 @@ def test_what_was_let_go_of_is_purged_in_the_end(team: Team) -> None:
 
 
 @pytest.mark.parametrize("told", [1, 2, 4])
+@pytest.mark.sqlite
 def test_a_purge_that_had_begun_ends(team: Team, told: int) -> None:
     """With the tombstone on some members, and the row gone from the journal."""
     tree = team.tree()
@@ -336,6 +375,7 @@ def bury(team: Team, blob: UUID, slots: range) -> None:
         path.write_bytes(stone)
 
 
+@pytest.mark.sqlite
 def test_a_purge_after_the_last_export_stays_done(team: Team) -> None:
     tree = team.tree()
     bury(team, blob_of(team, 300 * KIB), range(2))
@@ -348,6 +388,7 @@ def test_a_purge_after_the_last_export_stays_done(team: Team) -> None:
     check_books(team.app)
 
 
+@pytest.mark.sqlite
 def test_what_nobody_has_is_listed_and_kept(team: Team) -> None:
     blob = blob_of(team, 7)
     for slot in range(4):
@@ -366,6 +407,7 @@ def blob_of(team: Team, size: int) -> UUID:
     return next(row.uuid for row in team.store.rows(Blob) if row.size == size)
 
 
+@pytest.mark.sqlite
 def test_with_too_many_members_away_nothing_is_called_damaged(team: Team) -> None:
     tree = team.tree()
     team.lose_database()
@@ -420,6 +462,7 @@ def test_what_was_done_here_since_the_backup_is_kept(team: Team) -> None:
     check_books(team.app)
 
 
+@pytest.mark.sqlite
 def test_uploads_and_jobs_of_the_backup_are_forgotten(team: Team) -> None:
     saved = team.save_database()
     team.put("ann/later.txt", data_of(41))
@@ -437,6 +480,7 @@ def test_uploads_and_jobs_of_the_backup_are_forgotten(team: Team) -> None:
     assert team.tree()["ann/later.txt"] == (41, tree_hash(41))
 
 
+@pytest.mark.sqlite
 def test_it_refuses_the_members_of_another_array(
     team: Team, make_store: Callable[..., Store]
 ) -> None:
@@ -467,12 +511,14 @@ def test_a_change_meanwhile_is_a_refusal(
 # -- how people come to it
 
 
+@pytest.mark.sqlite
 def test_a_start_without_a_database_names_the_command(team: Team) -> None:
     team.lose_database()
     with pytest.raises(CannotCreate, match="flask array recover"):
         arrays.ensure_array()
 
 
+@pytest.mark.sqlite
 def test_the_command_prints_the_report(team: Team) -> None:
     team.lose_database()
     runner = team.app.test_cli_runner()
@@ -487,6 +533,7 @@ def test_the_command_prints_the_report(team: Team) -> None:
     assert "The database was rebuilt." in done.output
 
 
+@pytest.mark.sqlite
 def test_the_command_ends_with_1_when_a_file_is_damaged(team: Team) -> None:
     for slot in range(4):
         for path in team.store.paths(slot, blob_of(team, 7)):
