@@ -27,6 +27,7 @@ from files import (
     cli,
     holding,
     queries,
+    recovered,
     services,
     transfers,
     trash,
@@ -38,6 +39,7 @@ from files.listing import PAGE, Order
 from files.models import FILE, FOLDER, Entry
 from files.names import check_name
 from storage.db import db
+from storage.journal.recovery import register_arranger
 from storage.queries import banner
 from storage.words import filesize
 from storage.worker import register_chore
@@ -324,3 +326,4 @@ def init_app(app: Flask) -> None:
     register_chore("expired trash", trash.expire)
     register_chore("old idempotency keys", uploads.forget_keys)
     carried.register()
+    register_arranger(recovered.arrange)

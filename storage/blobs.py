@@ -161,12 +161,14 @@ def receive(
 def _write(
     own: Runtime, array: Array, wanted: Wanted, source: Source, log: uploads.Log
 ) -> Stored:
+    kept = wanted.uploaded_us
+    first_us = _now_us() if kept is None else kept
     description = Description(
         wanted.name,
         wanted.folder,
         wanted.owner,
         wanted.media_type,
-        wanted.uploaded_us or maps.microseconds(utcnow()),
+        first_us,
     )
     return write(
         array,
@@ -178,7 +180,12 @@ def _write(
         own.pool,
         want_sha256=wanted.sha256 is not None,
         size=wanted.size,
+        sealed_us=_now_us if kept is None else None,
     )
+
+
+def _now_us() -> int:
+    return maps.microseconds(utcnow())
 
 
 def _undo(own: Runtime, array: Array, log: uploads.Log) -> None:

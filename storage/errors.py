@@ -9,6 +9,7 @@ __all__ = [
     "ArrayExists",
     "BlobGone",
     "CannotCreate",
+    "CannotRecover",
     "Fenced",
     "NoArray",
     "NotNow",
@@ -65,6 +66,13 @@ class Refused(StorageError):
 
     status = 409
     code = "not_possible"
+
+
+class CannotRecover(StorageError):
+    """The database can't be rebuilt as things are; nothing was changed."""
+
+    status = 409
+    code = "cannot_recover"
 
 
 class Fenced(StorageError):

@@ -210,6 +210,13 @@ EVENTS = _by_word(
         warns=True,
     ),
     EventTerm(
+        "array_recovered",
+        "The database was rebuilt from the members.",
+        "The database was rebuilt from the members: {accounts} accounts, {blobs} "
+        "blobs; {unnamed} that the journal did not name, {damaged} damaged.",
+        warns=True,
+    ),
+    EventTerm(
         "member_rolled_back",
         "A member holds less of the journal than it had acknowledged.",
         "The member of slot {slot} holds an older state than it had; it is stale, and "

@@ -73,8 +73,8 @@ def _checked(level: str, urls: Sequence[str]) -> dict[str, Member]:
         raise CannotCreate(
             "The database knows no array, and only empty places can become members "
             f"of a new one. Nothing was changed. {' '.join(problems)} "
-            "If there was an array, restore its database from a backup; otherwise "
-            "choose empty places."
+            "If there was an array, rebuild its database from the members with: flask "
+            "array recover; otherwise choose empty places."
         )
     return places
 
