@@ -21,7 +21,8 @@ soak: $(DEV) ## the long runs: kill -9 over uploads, the engine against a dict, 
 	HOLDFAST_TEST_KILLS=$${HOLDFAST_TEST_KILLS:-200} \
 		$(PY) -m pytest -n0 -s --timeout 3600 tests/web/test_kill.py
 	SOAK=$${SOAK:-20} $(PYTEST) --timeout 3600 \
-		tests/raid/test_array_machine.py tests/raid/test_array_rot.py
+		tests/raid/test_array_machine.py tests/raid/test_array_rot.py \
+		tests/files/test_journal_replay.py
 
 lint: $(DEV) ## check format and style
 	$(PY) -m ruff format --check .

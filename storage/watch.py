@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from storage import debts, uploads
+from storage import debts, maps, uploads
 from storage.errors import NoArray
+from storage.journal import heads
 from storage.runtime import Runtime
 
 CHECK_SECONDS = 2.0
@@ -60,6 +61,22 @@ def _try(own: Runtime, name: str, step: Callable[[], None]) -> None:
     except Exception:
         # It must go on whatever it meets: without it, uploads would be given up.
         _LOG.exception("The thread %s met an error and goes on.", name)
+
+
+class Watcher:
+    """Look at the members, and once at the start at what they know of the database."""
+
+    def __init__(self, own: Runtime) -> None:
+        self._own = own
+        self._compared = False
+
+    def step(self) -> None:
+        """Look; a database that is older than its members is not written to."""
+        self._own.check_members()
+        if not self._compared:
+            if heads.is_ahead(self._own.array()):
+                maps.note_rollback()
+            self._compared = True
 
 
 class Keeper:

@@ -25,7 +25,7 @@ UNDO_SECONDS = 5.0
 JOURNAL_SECONDS = 3.0
 HEADS_SECONDS = 180.0
 LAG_SECONDS = 15.0
-FINISH_SECONDS = 5.0
+FINISH_SECONDS = 3.0
 _LOG = logging.getLogger("holdfast.worker")
 
 

@@ -1,8 +1,8 @@
 """Let triggers write every change of the catalogue into the outbox.
 
 A later version that rebuilds one of these tables (a batch operation on SQLite drops and
-makes it anew, and its triggers go with it) calls `make_triggers` for that table at its
-end, with the columns that are watched then.
+makes it anew, and its triggers go with it) makes them anew at its end, with the columns
+that are watched then: `context.script.get_revision("0003").module.make_triggers(...)`.
 """
 
 import sqlalchemy as sa
