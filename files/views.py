@@ -26,6 +26,7 @@ from files import (
     carried,
     cli,
     holding,
+    naming,
     queries,
     recovered,
     services,
@@ -40,6 +41,7 @@ from files.models import FILE, FOLDER, Entry
 from files.names import check_name
 from storage.db import db
 from storage.journal.recovery import register_arranger
+from storage.naming import register as register_names
 from storage.queries import banner
 from storage.words import filesize
 from storage.worker import register_chore
@@ -323,6 +325,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(filesize, "filesize")
     cli.init_app(app)
     holding.init_app()
+    register_names(naming.names_of)
     register_chore("expired trash", trash.expire)
     register_chore("old idempotency keys", uploads.forget_keys)
     carried.register()

@@ -50,7 +50,7 @@ def _by_word(*terms: _T) -> dict[str, _T]:
 
 ARRAY_STATES = _by_word(
     Term("clean", "Every member is in sync."),
-    Term("degraded", "A member is away or not in sync; every file can be read."),
+    Term("degraded", "A member is away or not in sync, and no more than may be lost."),
     Term("failed", "More members are away than the level survives; writes wait."),
     Term("readonly", "Files can be read; nothing is written or removed."),
 )
@@ -236,4 +236,34 @@ EVENTS = _by_word(
         "Every change is safe on the members within a minute again.",
         "Changes are safe on the members in time again.",
     ),
+)
+
+ERRORS = _by_word(
+    Term("array_exists", "There is an array already, and there can be one only."),
+    Term("array_failed", "More members are away than the level survives; it waits."),
+    Term("array_read_only", "Nothing is written or removed for now."),
+    Term("cannot_create", "The places can't become members; nothing was changed."),
+    Term("damaged", "Too much of the file is bad; none of its bytes are served."),
+    Term("degraded_write_refused", "Too few members are healthy for new files."),
+    Term("digest_mismatch", "The bytes are not those of the SHA-256 that was sent."),
+    Term("members_away", "The file can be read when a member is back."),
+    Term("no_array", "The database knows no array yet."),
+    Term("no_space", "No member has room for the bytes."),
+    Term("not_now", "Something waits until the array is as it must be for it."),
+    Term("not_possible", "What was asked makes no sense now; nothing was changed."),
+    Term("not_found", "The file was removed for good."),
+    Term("storage_error", "The members answered in a way that makes no sense."),
+    Term("storage_unavailable", "A member did not answer in time; trying again helps."),
+    Term("upload_interrupted", "The upload stood still and was given up; try again."),
+    Term("wrong_length", "More or fewer bytes came than were declared."),
+)
+
+TABLES: tuple[tuple[str, str, Mapping[str, Term]], ...] = (
+    ("The array", "What it is now; the first word of its page.", ARRAY_STATES),
+    ("Members: stored states", "In the database and superblocks.", STORED_STATES),
+    ("Members: observed states", "What one process saw last.", OBSERVED_STATES),
+    ("Jobs", "What the worker does step by step.", JOBS),
+    ("States of jobs", "The last three are ends.", JOB_STATES),
+    ("Events", "What is noted on the page and in the log.", EVENTS),
+    ("Errors", "The codes in an answer as JSON.", ERRORS),
 )

@@ -208,7 +208,8 @@ class Blob(Base):
 
     __table_args__ = (
         Index("ix_blobs_due", "state", "due_at"),
-        Index("ix_blobs_slots", "slots"),
+        # Everything that "what if this dies" asks: answered without the rows.
+        Index("ix_blobs_lie", "state", "slots", "redundancy", "share"),
         Index("ix_blobs_verified", "verified_at"),
     )
 

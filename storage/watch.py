@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from storage import damage, maps, uploads
+from storage import damage, domains, maps, uploads
 from storage.errors import NoArray
 from storage.journal import heads
 from storage.runtime import Runtime
@@ -32,9 +32,15 @@ def start(own: Runtime) -> None:
         if not own.threads:
             keeper = Keeper(own)
             own.threads = [
-                _thread(own, "watch", CHECK_SECONDS, own.check_members),
+                _thread(own, "watch", CHECK_SECONDS, lambda: look(own)),
                 _thread(own, "keep", KEEP_SECONDS, keeper.step),
             ]
+
+
+def look(own: Runtime) -> None:
+    """Look at the members, and at what they share."""
+    own.check_members()
+    domains.look(own)
 
 
 def _thread(

@@ -166,6 +166,7 @@ def test_the_banner(
 ) -> None:
     """One sentence for everybody, in words."""
     store = make_store(width, ARRAY_LEVEL=level)
+    store.put(300 * KIB)
     assert store.banner() == ""
     for slot in away:
         store.lose(slot)
