@@ -16,7 +16,7 @@ from sqlalchemy import delete, exists, select, tuple_, update
 from raid import repair
 from raid.array import Array
 from raid.errors import MemberError, MemberReadOnly
-from raid.keys import blob_prefix
+from raid.keys import blob_prefix, manifest_key
 from raid.manifest import Form
 from storage import debts, maps
 from storage.db import db, release, transaction, utcnow
@@ -231,6 +231,9 @@ def _erase_with(array: Array) -> Callable[[int, UUID], None]:
         with array.using(slot) as member:
             for info in list(member.list(blob_prefix(uuid))):
                 member.delete(info.key)
+            # Objects that a killed worker removed are gone for good only after this:
+            # all of a blob are in one folder, and removing makes its names durable.
+            member.delete(manifest_key(uuid, 1))
 
     return erase
 
