@@ -40,7 +40,7 @@ class Told:
 
 
 def fork(
-    work: Callable[[Send], None], *, after: str = "", seconds: float | None = None
+    work: Callable[[Send], None], after: str = "", seconds: float | None = None
 ) -> Told:
     """Run work in a child; SIGKILL it so many seconds after it said a word.
 

@@ -159,9 +159,9 @@ class World:
         dice, state = random.Random(1), State()
         with self.opened() as store:
             for kind in ("upload", "upload", "replace", "rename", "move", "trash"):
-                state = self.do(store, state, choose(dice, state, self.width, kind))
-            state = self.do(store, state, choose(dice, state, self.width, "heal"))
-            state = self.do(store, state, choose(dice, state, self.width, "purge"))
+                state = self.do(store, state, choose(dice, state, kind))
+            state = self.do(store, state, choose(dice, state, "heal"))
+            state = self.do(store, state, choose(dice, state, "purge"))
             self.recover(store, [state])
 
     @contextmanager
@@ -397,11 +397,12 @@ KINDS = {
 MOST_FILES = 9
 
 
-def choose(dice: random.Random, state: State, width: int, kind: str = "") -> Op:
+def choose(dice: random.Random, state: State, kind: str = "", without: str = "") -> Op:
     """Return an operation that can be done in a state."""
     live = sorted(name for name, file in state.items() if file.place != TRASH)
     dead = sorted(set(state) - set(live))
-    kind = kind or dice.choices(list(KINDS), list(KINDS.values()))[0]
+    kinds = {k: n for k, n in KINDS.items() if k not in without.split()}
+    kind = kind or dice.choices(list(kinds), list(kinds.values()))[0]
     if kind == "upload" and len(state) >= MOST_FILES:
         kind = "purge" if dead else "trash"
     if (kind in ("replace", "rename", "move", "trash") and not live) or (
