@@ -88,6 +88,8 @@ class PowerLoss(SystemCalls):
         self.forgot = 0
         self.changes = 0
         self.die_at: int | None = None
+        self.promises = 0
+        self.die_after_promise: int | None = None
         self.dying: Callable[[], None] = self._raise
         self.dead = False
         self._names: dict[str, dict[str, _Name]] = {}
@@ -164,6 +166,14 @@ class PowerLoss(SystemCalls):
                 for name in self._names.get(what, {}).values():
                     if name.since:
                         name.durable, name.since = name.since[-1], []
+            self.promise()
+
+    def promise(self, *_: object) -> None:
+        """Count an fsync or a commit of the database, and perhaps die after it."""
+        self.promises += 1
+        if self.promises == self.die_after_promise:
+            self.dead = True
+            self.dying()
 
     def rename(self, source: str, target: str) -> None:
         self._rename(super().rename, source, target)
