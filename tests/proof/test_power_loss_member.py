@@ -187,3 +187,29 @@ def test_a_directory_that_a_killed_writer_made_is_made_durable(tmp_path: Path) -
         again.put(KEYS[1], [b"acknowledged"])
         calls.crash()
         assert LocalMember(life.path).read(KEYS[1]) == b"acknowledged"
+
+
+def test_a_killed_writer_leaves_nothing_that_is_listed(tmp_path: Path) -> None:
+    """Killed at each of its calls: the object is there, whole, or nothing is."""
+    for number in range(1, 9):
+        life = Life(tmp_path / str(number), number)
+        life._format()
+        life.calls.die_at = life.calls.changes + number
+        try:
+            life.member.put(KEYS[0], [b"x" * 9000])
+        except PowerCut:
+            life.done["killed"] += 1
+        found = [(info.key, info.size) for info in LocalMember(life.path).list("o/")]
+        assert found in ([], [(KEYS[0], 9000)])
+
+
+def test_what_was_replaced_is_in_quarantine(tmp_path: Path) -> None:
+    """Also when the power goes after that: nothing is repaired by emptying it."""
+    for number in range(10):
+        life = Life(tmp_path / str(number), number)
+        life._format()
+        life.member.put(KEYS[0], [b"bad"])
+        life.member.put(KEYS[0], [b"good"], replace=True)
+        life.calls.crash()
+        kept = [path.read_bytes() for path in (life.path / "quarantine").iterdir()]
+        assert kept == [b"bad"]
