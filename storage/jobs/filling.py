@@ -200,8 +200,9 @@ class _Walk:
         running: deque[tuple[_Task, Future[_Done]]] = deque()
         executor = self._source.executor
         ended = True
-        for task in self._tasks():
-            if self._trouble or not self._claim.in_time():
+        for count, task in enumerate(self._tasks()):
+            # However little time there is, a step gets on by one object.
+            if self._trouble or (count and not self._claim.in_time()):
                 ended = False
                 break
             running.append((task, executor.submit(self._do, task)))
@@ -282,9 +283,10 @@ class _Walk:
             return
         if done.error is not None:
             self._note_lost(task, done.error)
-        self._step.count(done.word)
-        self._step.bytes += task.holding.length if task.holding else 0
-        self._step.objects += task.position == _ALL
+        if not (task.late and done.word == "kept"):
+            self._step.count(done.word)
+            self._step.bytes += task.holding.length if task.holding else 0
+            self._step.objects += task.position == _ALL and not task.late
         self._cursor = replace(
             self._cursor,
             late=task.late,
