@@ -381,23 +381,16 @@ def forgive(session: maps.AnySession, member: UUID) -> None:
     session.execute(delete(Debt).where(Debt.member_uuid == member))
 
 
-def hurry_hopeless() -> None:
-    """Try again what could not be made of what was there: more may be there now."""
-    with transaction() as session:
-        session.execute(
-            update(Debt)
-            .where(Debt.reason == Reason.DAMAGED, Debt.due_at > utcnow())
-            .values(due_at=utcnow())
-            .execution_options(synchronize_session=False)
-        )
-
-
 def hurry(member: UUID) -> None:
-    """Make what a member is owed due now: it has just come back."""
+    """Make what a member is owed due now: it has just come back.
+
+    What nobody could make without it is due, too, whoever is owed that.
+    """
+    hopeless = Debt.reason == Reason.DAMAGED
     with transaction() as session:
         session.execute(
             update(Debt)
-            .where(Debt.member_uuid == member, Debt.due_at > utcnow())
+            .where((Debt.member_uuid == member) | hopeless, Debt.due_at > utcnow())
             .values(due_at=utcnow())
             .execution_options(synchronize_session=False)
         )

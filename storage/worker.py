@@ -72,6 +72,7 @@ class Worker:
                 _LOG.exception("A round of the worker failed; the next one follows.")
                 busy = 0
             self._stop.wait(0.05 if busy else IDLE_SECONDS)
+        runner.let_go()
 
     def run_once(self, rounds: int = 100) -> None:
         """Work until nothing is left that can be done now."""

@@ -161,7 +161,7 @@ def _say_started(numbers: list[int]) -> None:
 
 def _wait() -> None:
     """Do rounds of a worker until no member needs anything that it can be given."""
-    worker = Worker()
+    worker, said = Worker(), set()
     while True:
         busy = worker.tick()
         jobs = _active()
@@ -169,8 +169,10 @@ def _wait() -> None:
             return
         if any(job.state == JobState.PAUSED for job in jobs):
             raise click.ClickException("A job is paused; resume it on the array page.")
-        for job in jobs:
-            click.echo(_progress(job))
+        for line in map(_progress, jobs):
+            if line not in said:
+                click.echo(line)
+            said.add(line)
         if not busy:
             time.sleep(WATCH_SECONDS)
 

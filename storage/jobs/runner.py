@@ -166,6 +166,20 @@ def run_step(array: Array, number: int) -> int:
     return 1
 
 
+def let_go() -> None:
+    """Give up the leases of this process, so that another goes on at once."""
+    own = runtime()
+    held = list(own.leases.values())
+    own.leases.clear()
+    if not held:
+        return
+    with transaction() as session:
+        session.execute(
+            update(Job).where(Job.lease.in_(held)).values(lease=None, lease_until=None),
+            execution_options=_PLAIN,
+        )
+
+
 def _told(claim: Claim) -> dict[str, Any]:
     return {"fields": {"job": claim.kind, "number": claim.id}}
 

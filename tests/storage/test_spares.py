@@ -7,8 +7,8 @@ import pytest
 from raid.errors import MemberFailing
 from raid.superblock import Superblock
 from storage import membership, services, upkeep
-from storage.db import transaction
 from storage.errors import Refused
+from storage.jobs import runner
 from storage.members.local import LocalMember
 from storage.models import Event, JobKind, MemberRow
 from support.jobs import finish, jobs, tick
@@ -104,6 +104,29 @@ def test_never_while_more_than_m_are_away(eager: Store) -> None:
     finish(eager)
     eager.check()
     assert [row.state for row in eager.rows(MemberRow)].count("spare") == 1
+
+
+def test_never_while_the_member_may_still_be_needed(
+    eager: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is being rebuilt needs all others: one that is away is waited for."""
+    monkeypatch.setattr(runner, "STEP_SECONDS", 0.0)
+    for _ in range(4):
+        eager.put(2 * MIB)
+    eager.lose(1)
+    eager.runtime.check_members()
+    membership.replace(1, "file:members/new")
+    tick(eager)
+    membership.add_spare("file:members/spare")
+    eager.lose(2)
+    eager.runtime.check_members()
+    for _ in range(3):
+        tick(eager)
+    assert [row.state for row in eager.rows(MemberRow)].count("spare") == 1
+    eager.bring_back(2)
+    finish(eager)
+    assert eager.states() == ["in_sync"] * 4
+    eager.check()
 
 
 def test_a_spare_that_is_gone_takes_nothing(eager: Store) -> None:
@@ -203,8 +226,6 @@ def test_nothing_steps_in_while_readonly(eager: Store) -> None:
     membership.set_readonly(True)
     tick(eager)
     assert eager.states()[1] == "faulty"
-    with transaction():
-        pass
     membership.set_readonly(False)
     finish(eager)
     assert eager.states() == ["in_sync"] * 4
