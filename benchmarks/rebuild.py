@@ -25,8 +25,8 @@ from storage import blobs, membership, watch
 from storage.db import transaction
 from storage.jobs import runner, table
 from storage.models import Job, JobKind
-from support.database import application
 from support.client import Client
+from support.database import application
 from support.site import Site, until
 from support.store import Store, wanted
 
@@ -198,7 +198,7 @@ def _latency(folder: Path, mixed: int, rounds: int) -> list[Row]:
 
 
 def _p99(person: Client, files: list[str], go_on: Callable[[], bool]) -> float:
-    """Read files one after the other for a while; milliseconds of the slowest of 100."""
+    """Read files one after the other; milliseconds of the slowest of a hundred."""
     taken = []
     for number in range(READS):
         if number % 50 == 0 and not go_on():

@@ -298,8 +298,9 @@ def _pay(array: Array, slot: int, debt: Due, source: Array | None = None) -> Non
         repair.put_manifest(array, slot, manifest)
     elif debt.segment == NONE:
         own = runtime()
-        filler = Filler(source or array, array, slot, own.pool, own.note_damage)
-        keys = filler.give_all(manifest)
+        read_from = source or array
+        with Filler(read_from, array, slot, own.pool, own.note_damage) as filler:
+            keys = filler.give_all(manifest)
     else:
         keys = [object_key(manifest, debt.segment, debt.role)]
         where = (manifest, debt.segment, debt.role)

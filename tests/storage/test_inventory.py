@@ -47,6 +47,7 @@ def puts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+@pytest.mark.sqlite
 def test_only_what_changed_is_copied(store: Store, puts: list[str]) -> None:
     for size in SIZES * 2:
         store.put(size)
@@ -92,6 +93,7 @@ def test_what_a_member_lost_while_it_was_away_is_found(
     assert jobs(store, JobKind.INVENTORY)[-1].counts == {"lacking": len(gone)}
 
 
+@pytest.mark.sqlite
 def test_it_is_not_in_sync_before_it_was_looked_at(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +116,7 @@ def test_it_is_not_in_sync_before_it_was_looked_at(
     assert job.done_objects == 8
 
 
+@pytest.mark.sqlite
 def test_a_member_that_leaves_again_is_looked_at_anew(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +170,7 @@ def test_deleted_while_it_was_away_stays_deleted(store: Store) -> None:
     store.check()
 
 
+@pytest.mark.sqlite
 def test_what_came_back_of_a_purge_that_is_on_its_way_goes(store: Store) -> None:
     """The member had acknowledged the tombstone, and then its disk was restored."""
     blob = store.put(300 * KIB)
@@ -221,6 +225,7 @@ def test_a_member_that_was_set_back_is_noticed(store: Store, puts: list[str]) ->
     store.check()
 
 
+@pytest.mark.sqlite
 def test_what_is_merely_unknown_stays(store: Store) -> None:
     """It may be an upload on its way, or what only a recovery knows."""
     store.put(1000)
@@ -236,6 +241,7 @@ def test_what_is_merely_unknown_stays(store: Store) -> None:
     assert path.exists()
 
 
+@pytest.mark.sqlite
 def test_what_m_plus_one_tombstones_bury_goes(store: Store) -> None:
     from uuid import UUID
 
@@ -258,6 +264,7 @@ def test_what_m_plus_one_tombstones_bury_goes(store: Store) -> None:
     assert jobs(store, JobKind.INVENTORY)[-1].counts == {"purged": 1}
 
 
+@pytest.mark.sqlite
 def test_it_waits_for_what_is_still_being_filled(store: Store) -> None:
     """A rebuild goes on first, so that its objects do not all become debts."""
     for _ in range(4):

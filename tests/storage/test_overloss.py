@@ -18,6 +18,7 @@ SIZES = (0, 1000, 300 * KIB, 2 * MIB + 77)
 LAYOUTS = (("raid1", 2, 1), ("raid5", 4, 1), ("raid6", 5, 2), ("raid10", 4, 1))
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(("level", "width", "m"), LAYOUTS)
 def test_one_returns_and_all_heals(
     make_store: Callable[..., Store], level: str, width: int, m: int
@@ -117,6 +118,7 @@ def _put_back(store: Store, slot: int) -> None:
             shutil.copy(path, target)
 
 
+@pytest.mark.sqlite
 def test_a_retired_member_is_never_waited_for(store: Store) -> None:
     """With one retired and one replaced, the rebuild goes on past what is lost."""
     inline, wide = store.put(1000), store.put(2 * MIB)

@@ -43,6 +43,7 @@ def lose_for_good(store: Store, slot: int) -> dict[str, bytes]:
     return held
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(("level", "width"), LAYOUTS)
 def test_it_ends_byte_for_byte_as_if_nothing_had_happened(
     make_store: Callable[..., Store], level: str, width: int
@@ -69,6 +70,7 @@ def test_it_ends_byte_for_byte_as_if_nothing_had_happened(
     store.check()
 
 
+@pytest.mark.sqlite
 def test_every_slot_of_two_parities_from_every_pair(
     make_store: Callable[..., Store],
 ) -> None:
@@ -143,6 +145,7 @@ def _count_puts(
     return puts
 
 
+@pytest.mark.sqlite
 def test_a_step_is_short_and_the_cursor_goes_on_inside_a_blob(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +225,7 @@ def _purge(store: Store, uuid: object) -> None:
     assert uuid not in {blob.uuid for blob in store.rows(Blob)}
 
 
+@pytest.mark.sqlite
 def test_writes_and_deletes_while_it_goes_on(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,6 +258,7 @@ def _purge_one_round(store: Store, uuid: object) -> None:
         session.execute(update(Blob).where(Blob.uuid == uuid).values(due_at=utcnow()))
 
 
+@pytest.mark.sqlite
 def test_a_purge_between_reading_and_publishing_leaves_nothing(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,6 +296,7 @@ def _purge_rows(uuid: object) -> None:
         )
 
 
+@pytest.mark.sqlite
 def test_a_bad_source_is_never_copied_on(make_store: Callable[..., Store]) -> None:
     """Raid6: a bad shard is found by what comes out, named, and made good."""
     store = make_store(5, ARRAY_LEVEL="raid6")
@@ -338,6 +344,7 @@ def test_it_goes_on_past_what_is_lost_and_says_so(store: Store) -> None:
     store.check()
 
 
+@pytest.mark.sqlite
 def test_a_second_loss_is_an_honest_wait(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,6 +377,7 @@ def test_a_second_loss_is_an_honest_wait(
     store.check()
 
 
+@pytest.mark.sqlite
 def test_a_cancelled_rebuild_does_not_count_as_done(store: Store) -> None:
     """The member stays out of sync until somebody asks again."""
     for size in SIZES:
@@ -386,6 +394,7 @@ def test_a_cancelled_rebuild_does_not_count_as_done(store: Store) -> None:
     assert files(store.folder / "new") == held
 
 
+@pytest.mark.sqlite
 def test_a_replaced_member_that_comes_back_is_named_and_not_used(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -25,6 +25,7 @@ def files(member: Path) -> dict[str, bytes]:
     return {str(path.relative_to(member)): path.read_bytes() for path in found}
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(("level", "width"), LAYOUTS)
 def test_redundancy_never_falls(
     make_store: Callable[..., Store],
@@ -96,6 +97,7 @@ def test_writes_and_deletes_while_it_goes_on(
     store.check()
 
 
+@pytest.mark.sqlite
 def test_what_is_bad_on_the_old_member_is_made_from_the_others(store: Store) -> None:
     for size in SIZES:
         store.put(size)
@@ -111,6 +113,7 @@ def test_what_is_bad_on_the_old_member_is_made_from_the_others(store: Store) -> 
     store.check()
 
 
+@pytest.mark.sqlite
 def test_the_old_member_dies_on_the_way(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +164,7 @@ def test_it_can_be_called_off(store: Store, monkeypatch: pytest.MonkeyPatch) -> 
     store.check()
 
 
+@pytest.mark.sqlite
 def test_a_tombstone_counts_only_where_it_lies(store: Store) -> None:
     """A member that came in during a purge is told of it before it counts."""
     blob = store.put(300 * KIB)

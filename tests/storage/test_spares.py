@@ -41,6 +41,7 @@ def test_a_spare_is_told_what_happens(store: Store) -> None:
     assert status.state == "clean"
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("how", ["lost", "failed", "retired"])
 def test_it_takes_over(eager: Store, how: str) -> None:
     for size in SIZES:
@@ -63,6 +64,7 @@ def test_it_takes_over(eager: Store, how: str) -> None:
     eager.check()
 
 
+@pytest.mark.sqlite
 def test_it_waits_for_the_grace(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """An hour by the clock of the worker; a member that returns begins it anew."""
     now = [1000.0]
@@ -89,6 +91,7 @@ def _look(store: Store):  # type: ignore[no-untyped-def]
     return store.runtime.array()
 
 
+@pytest.mark.sqlite
 def test_never_while_more_than_m_are_away(eager: Store) -> None:
     """That is a cable or a network: nothing is thrown away for it."""
     eager.put(2 * MIB)
@@ -106,6 +109,7 @@ def test_never_while_more_than_m_are_away(eager: Store) -> None:
     assert [row.state for row in eager.rows(MemberRow)].count("spare") == 1
 
 
+@pytest.mark.sqlite
 def test_never_while_the_member_may_still_be_needed(
     eager: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +133,7 @@ def test_never_while_the_member_may_still_be_needed(
     eager.check()
 
 
+@pytest.mark.sqlite
 def test_a_spare_that_is_gone_takes_nothing(eager: Store) -> None:
     membership.add_spare("file:members/spare")
     finish(eager)
@@ -175,6 +180,7 @@ def test_killed_between_row_and_superblock(
     store.check()
 
 
+@pytest.mark.sqlite
 def test_a_place_that_can_not_be_formatted_is_forgotten(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +226,7 @@ def test_a_device_that_fails_again_and_again_is_failed(
     assert store.states() == ["in_sync"] * 4
 
 
+@pytest.mark.sqlite
 def test_nothing_steps_in_while_readonly(eager: Store) -> None:
     membership.add_spare("file:members/spare")
     membership.fail(1)
