@@ -20,7 +20,7 @@ from storage.db import db, release, transaction, utcnow
 from storage.errors import StorageError
 from storage.members.local import LocalMember
 from storage.models import Blob, BlobState, MemberRow
-from support.jobs import debts_end, finish, jobs
+from support.jobs import debts_end, finish, jobs, lease_ends
 from support.soak import FACTOR
 from support.store import KIB, MIB, Store
 
@@ -183,6 +183,7 @@ def _round(
             _all_is_there(store)
         loss.undo()
     store.restart()
+    lease_ends(store)
     debts_end(store)
     finish(store)
     finish(store)
