@@ -257,8 +257,9 @@ def _pay(array: Array, slot: int, debt: Due, source: Array | None = None) -> Non
         repair.put_manifest(array, slot, manifest)
     elif debt.segment == NONE:
         own = runtime()
-        filler = Filler(source or array, array, slot, own.pool, own.note_damage)
-        keys = filler.give_all(manifest)
+        read_from = source or array
+        with Filler(read_from, array, slot, own.pool, own.note_damage) as filler:
+            keys = filler.give_all(manifest)
     else:
         keys = [object_key(manifest, debt.segment, debt.role)]
         where = (manifest, debt.segment, debt.role)
@@ -318,23 +319,16 @@ def forgive(session: maps.AnySession, member: UUID) -> None:
     session.execute(delete(Debt).where(Debt.member_uuid == member))
 
 
-def hurry_hopeless() -> None:
-    """Try again what could not be made of what was there: more may be there now."""
-    with transaction() as session:
-        session.execute(
-            update(Debt)
-            .where(Debt.reason == Reason.DAMAGED, Debt.due_at > utcnow())
-            .values(due_at=utcnow())
-            .execution_options(synchronize_session=False)
-        )
-
-
 def hurry(member: UUID) -> None:
-    """Make what a member is owed due now: it has just come back."""
+    """Make what a member is owed due now: it has just come back.
+
+    What nobody could make without it is due, too, whoever is owed that.
+    """
+    hopeless = Debt.reason == Reason.DAMAGED
     with transaction() as session:
         session.execute(
             update(Debt)
-            .where(Debt.member_uuid == member, Debt.due_at > utcnow())
+            .where((Debt.member_uuid == member) | hopeless, Debt.due_at > utcnow())
             .values(due_at=utcnow())
             .execution_options(synchronize_session=False)
         )
