@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, delete, exists, or_, select, tuple_, updat
 from raid import repair
 from raid.array import Array
 from raid.errors import MemberError, MemberFull, MemberMissing, MemberReadOnly
-from raid.keys import blob_prefix
+from raid.keys import blob_prefix, manifest_key
 from raid.manifest import Form
 from raid.superblock import StoredState
 from storage import debts, maps
@@ -324,6 +324,9 @@ def _erase(array: Array, slot: int, uuid: UUID) -> None:
     with array.using(slot) as member:
         for info in list(member.list(blob_prefix(uuid))):
             member.delete(info.key)
+        # Objects that a killed worker removed are gone for good only after this: all
+        # of a blob are in one folder, and removing makes its names durable.
+        member.delete(manifest_key(uuid, 1))
 
 
 def _acknowledge(done: Held) -> None:

@@ -97,6 +97,11 @@ def format_new(places: Mapping[str, Member] | None = None) -> int:
             format_member(place, superblock)
         elif (found.array, found.member) != (superblock.array, superblock.member):
             raise CannotCreate(f"{url} belongs to another array. Choose another place.")
+        else:
+            # Whoever was killed after naming it may not have made the name durable.
+            key = superblock_key(found.incarnation, found.event)
+            places[url].admit(found.array, found.member)
+            places[url].put(key, [found.pack()], essential=True)
         with transaction() as session:
             session.execute(
                 update(MemberRow)

@@ -37,7 +37,7 @@ SCHEDULE_SECONDS = 60.0
 JOURNAL_SECONDS = 3.0
 HEADS_SECONDS = 180.0
 LAG_SECONDS = 15.0
-FINISH_SECONDS = 5.0
+FINISH_SECONDS = 3.0
 _LOG = logging.getLogger("holdfast.worker")
 
 
@@ -88,9 +88,13 @@ class Worker:
                 # dies of it would only be started again.
                 _LOG.exception("A round of the worker failed; the next one follows.")
                 busy = 0
-            self._stop.wait(0.05 if busy else IDLE_SECONDS)
+            self._stop.wait(0.05 if busy else self._idle())
         runner.let_go()
         self._finish_journal()
+
+    def _idle(self) -> float:
+        """Return how long there is nothing to do; a job that rested goes on at once."""
+        return min(IDLE_SECONDS, runner.seconds_to_next())
 
     def run_once(self, rounds: int = 100) -> None:
         """Work until nothing is left that can be done now."""

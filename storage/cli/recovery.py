@@ -21,6 +21,8 @@ def recover(dry_run: bool, urls: tuple[str, ...]) -> None:
     ever removed from a member. Ends with 1 when a file is damaged.
     """
     try:
+        if migrate.stored_version() is None:
+            migrate.upgrade()  # an empty database: tables are no content
         migrate.require_current()
         report = recovery.recover(urls, dry_run=dry_run)
     except (StorageError, RaidError, migrate.DatabaseError) as error:

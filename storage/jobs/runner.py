@@ -12,6 +12,7 @@ refused. Steps are idempotent, so doing one twice is harmless.
 """
 
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -173,8 +174,19 @@ def run_step(array: Array, number: int) -> int:
         _LOG.warning("Another worker does this job now.", extra=_told(claim))
         runtime().leases.pop(number, None)
         return 0
-    runtime().rests[number] = time.monotonic() + rest
+    own = runtime()
+    if number in own.leases:
+        own.rests[number] = time.monotonic() + rest
+    else:
+        own.rests.pop(number, None)  # it has ended
     return 1
+
+
+def seconds_to_next() -> float:
+    """Return how long until the first of our own jobs has rested; infinite if none."""
+    own, now = runtime(), time.monotonic()
+    ends = (until for number, until in own.rests.items() if number in own.leases)
+    return min((until - now for until in ends if until > now), default=math.inf)
 
 
 def let_go() -> None:

@@ -33,6 +33,7 @@ class _Parcel:
 
     slot: int
     member: UUID
+    held: int
     incarnation: int
     entries: list[tuple[int, bytes]]
 
@@ -85,7 +86,7 @@ def _parcels(array: Array, given_up: set[int]) -> list[_Parcel]:
         read[number] = _after(tail, number)
     release()
     return [
-        _Parcel(one.slot, one.uuid, tail.incarnation, read[one.held])
+        _Parcel(one.slot, one.uuid, one.held, tail.incarnation, read[one.held])
         for one in reached
         if read.get(one.held)
     ]
@@ -139,7 +140,11 @@ def is_entry(data: bytes, array: UUID) -> bool:
 
 
 def _acknowledge(outcomes: list[_Outcome]) -> None:
-    """Note what is durable on the members, unless a recovery began anew meanwhile."""
+    """Note what is durable on the members.
+
+    Not when a recovery began anew meanwhile, when another worker delivered as well, or
+    when the member was found to be rolled back: what we gave it may follow a gap.
+    """
     with transaction() as session:
         for outcome in outcomes:
             if not outcome.last:
@@ -149,7 +154,7 @@ def _acknowledge(outcomes: list[_Outcome]) -> None:
                 update(MemberRow)
                 .where(
                     MemberRow.uuid == parcel.member,
-                    MemberRow.journal_number < outcome.last,
+                    MemberRow.journal_number == parcel.held,
                     select(ArrayRow.incarnation).scalar_subquery()
                     == parcel.incarnation,
                 )

@@ -61,12 +61,13 @@ class _Look:
 
 @dataclass(frozen=True)
 class _Found:
-    """What is wrong with the head of a member."""
+    """What is wrong with the head of a member, and what may go from it."""
 
     look: _Look
     head: int
     ahead: bool
     behind: bool
+    needless: list[Place]
 
 
 def check(array: Array) -> int:
@@ -82,7 +83,7 @@ def check(array: Array) -> int:
     behind = [one for one in found if one.behind]
     for one in behind:
         mark_rolled_back(one.look.uuid, one.head)
-    tidy(array)
+    _tidy(array, found)
     return len(behind)
 
 
@@ -132,8 +133,13 @@ def _compare(array: Array) -> list[_Found]:
 def _found(array: Array, look: _Look, tail: chain.Tail, oldest: int) -> _Found:
     head = head_of(look.places, tail.incarnation, oldest)
     beyond = [p for p in look.places if p > (tail.incarnation, tail.number)]
+    first = (tail.incarnation, oldest)
     return _Found(
-        look, head, any(_is_real(array, look, p) for p in beyond), head < look.held
+        look,
+        head,
+        ahead=any(_is_real(array, look, place) for place in beyond),
+        behind=head < look.held,
+        needless=[p for p in look.places if p < first] if look.held >= oldest else [],
     )
 
 
@@ -191,16 +197,16 @@ def mark_rolled_back(member: UUID, head: int) -> bool:
 
 def tidy(array: Array) -> int:
     """Remove the entries from the members that a snapshot made needless."""
-    tail = chain.read(db.session.connection())
-    first = (tail.incarnation, chain.oldest_kept(db.session, tail))
-    release()
+    return _tidy(array, _compare(array))
+
+
+def _tidy(array: Array, found: Iterable[_Found]) -> int:
     removed = 0
-    for look in _look(array):
-        if look.held < first[1]:
+    for one in found:
+        if one.behind or one.ahead:
             continue
-        for place in look.places:
-            if place < first:
-                removed += _remove(array, look.slot, journal_key(*place))
+        for place in one.needless:
+            removed += _remove(array, one.look.slot, journal_key(*place))
     return removed
 
 

@@ -5,7 +5,7 @@ and not what was done, and applying them twice is the same as once.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,13 +32,16 @@ class Change:
 
 def encode_value(value: Any) -> Any:
     """Return a column's value as JSON has it: UUIDs, bytes and times become plain."""
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value).hex()
-    if isinstance(value, datetime):
-        return (value - _EPOCH) // _MICROSECOND
-    return value
+    encode = _ENCODERS.get(type(value))
+    return value if encode is None else encode(value)
+
+
+_ENCODERS: dict[type, Callable[[Any], Any]] = {
+    UUID: str,
+    bytes: bytes.hex,
+    memoryview: memoryview.hex,
+    datetime: lambda moment: (moment - _EPOCH) // _MICROSECOND,
+}
 
 
 def decode_value(value: Any, kind: type) -> Any:

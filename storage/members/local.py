@@ -57,6 +57,7 @@ class LocalMember:
         self._reserve = reserve
         self._admitted: tuple[UUID, UUID] | None = None
         self._seal: _Seal | None = None
+        self._durable: set[str] = set()  # directories whose own names are
 
     # -- identity ---------------------------------------------------------
 
@@ -180,7 +181,9 @@ class LocalMember:
         except FileExistsError:
             if self._is_there(target, parts, replace):
                 self._disk.unlink(temporary)
-                self._disk.sync_directory(os.path.dirname(target))  # noqa: PTH120
+                folder = os.path.dirname(target)  # noqa: PTH120
+                self._disk.sync_directory(folder)
+                self._sync_above(folder)
                 return
             if not replace:
                 raise ObjectExists(self.label, key) from None
@@ -194,19 +197,34 @@ class LocalMember:
             self._disk.rename_noreplace(temporary, target)
         except FileNotFoundError:
             parent = os.path.dirname(target)  # noqa: PTH120
+            self._durable.discard(parent)
             with suppress(FileExistsError):
                 self._disk.mkdir(parent)
-            self._disk.sync_directory(os.path.dirname(parent))  # noqa: PTH120
             self._disk.rename_noreplace(temporary, target)
 
     def _sync_name(self, target: str) -> None:
         """Make the new name durable, or take it back."""
+        folder = os.path.dirname(target)  # noqa: PTH120
         try:
-            self._disk.sync_directory(os.path.dirname(target))  # noqa: PTH120
+            self._disk.sync_directory(folder)
+            self._sync_above(folder)
         except OSError:
             with suppress(OSError):
                 self._disk.unlink(target)
             raise
+
+    def _sync_above(self, folder: str) -> None:
+        """Make the name of a directory durable that another writer may have made.
+
+        That one may be killed, or not be there yet, when the file in it is
+        acknowledged. What was listed before a sync is durable after it.
+        """
+        if folder == self._root or folder in self._durable:
+            return
+        above = os.path.dirname(folder)  # noqa: PTH120
+        names = self._disk.listdir(above)
+        self._disk.sync_directory(above)
+        self._durable.update(f"{above}/{name}" for name in names)
 
     def _is_there(self, path: str, parts: Sequence[Buffer], replace: bool) -> bool:
         try:
@@ -241,6 +259,8 @@ class LocalMember:
             raise self._missing("was not admitted to an array")
         with suppress(FileExistsError):
             self._disk.mkdir(self._root)
+        with suppress(OSError):
+            sweep(self._calls, self._at("tmp"))  # a killed formatting left its file
         for name in self._disk.listdir(self._root):
             if name != "lost+found" and (
                 name not in _AREAS or self._disk.listdir(self._at(name))
@@ -249,7 +269,7 @@ class LocalMember:
         for area in _AREAS:
             with suppress(FileExistsError):
                 self._disk.mkdir(self._at(area))
-        self._disk.sync_directory(self._root)
+        # The names in it become durable with that of the superblock.
         self._disk.sync_directory(os.path.dirname(self._root))  # noqa: PTH120
 
     def delete(self, key: str) -> None:
@@ -257,11 +277,11 @@ class LocalMember:
         with self._border(f"delete {key}"):
             self._insist()
             target = self._at(key)
-            try:
+            # Whoever removed it before may have been killed before that was durable.
+            with suppress(FileNotFoundError):
                 self._disk.unlink(target)
-            except FileNotFoundError:
-                return
-            self._disk.sync_directory(os.path.dirname(target))  # noqa: PTH120
+            with suppress(FileNotFoundError):
+                self._disk.sync_directory(os.path.dirname(target))  # noqa: PTH120
 
     def set_aside(self, key: str) -> None:
         """Move an object to quarantine; an absent one is fine."""

@@ -206,7 +206,6 @@ def test_with_too_many_away_nothing_is_done_but_waiting(site: Site) -> None:
 def test_a_lost_database_comes_back(site: Site) -> None:
     site.sh("flask worker --once")
     no_database(site)
-    site.sh("python -m deploy.prepare --database")
     site.sh(RECIPES["database-gone"])
     site.work()
     site.until(clean)
@@ -224,9 +223,9 @@ def test_an_old_backup_is_merged_with_what_the_members_know(site: Site) -> None:
     site.sh("flask worker --once")
     no_database(site)
     shutil.copy(backup, site.data / "holdfast.db")
+    site.work()
     site.until(lambda found: found["state"] == "readonly")
     site.sh(RECIPES["old-backup"])
-    site.work()
     site.until(clean)
     site.check()
 
@@ -235,7 +234,7 @@ def test_files_come_back_from_the_members_alone(site: Site) -> None:
     site.sh("flask worker --once")
     no_database(site)
     shutil.rmtree(site.member(2))
-    site.sh(RECIPES["only-members"].replace("python -m", "python -m", 1))
+    site.sh(RECIPES["only-members"])
     found = {p.name: p.read_bytes() for p in (site.folder / "out").rglob("*.bin")}
     assert found == site.contents
 

@@ -383,6 +383,28 @@ def test_the_pace_is_the_part_of_the_time_that_it_works(
 
 
 @pytest.mark.sqlite
+def test_the_worker_wakes_when_a_job_has_rested(
+    store: Store, work: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not sleep on through the time that the pace gives to jobs."""
+    table.set_pace(80)
+    number = table.request(KIND)
+    one, waits = Worker(), []
+
+    def wait(seconds: float) -> None:
+        waits.append(round(seconds, 3))
+        work.clock.now += seconds
+        if job_of(number).state == JobState.DONE:
+            one.stop()
+
+    monkeypatch.setattr(one._stop, "wait", wait)
+    one.run()
+    assert waits[:4] == [0.05, 0.2, 0.05, 0.2]
+    assert number not in store.runtime.rests
+    assert runner.seconds_to_next() == float("inf")
+
+
+@pytest.mark.sqlite
 def test_a_step_may_ask_for_a_wait_or_for_a_pause(store: Store, work: Counting) -> None:
     number = table.request(KIND)
     real = work.step

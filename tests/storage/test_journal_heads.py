@@ -11,7 +11,7 @@ from auth.models import User
 from raid.journal import Entry
 from storage import watch
 from storage.db import transaction, utcnow
-from storage.journal import exporter, heads, snapshots
+from storage.journal import delivery, exporter, heads, snapshots
 from storage.models import ArrayRow, Event, JournalEntry, MemberRow
 from support.journal import numbers_on, present, replay
 from support.store import Store
@@ -113,6 +113,29 @@ def test_a_disk_put_back_from_an_old_copy_is_found(written: Store) -> None:
     written.settle()
     run(written)
     assert replay(written.member(1)) == present()
+
+
+def test_a_delivery_that_began_before_a_rollback_was_found_counts_for_nothing(
+    written: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with transaction() as session:
+        session.execute(update(User).values(email="x"))
+    exporter.export()
+    uuid = next(row.uuid for row in written.rows(MemberRow) if row.slot == 1)
+    acknowledge, numbers = delivery._acknowledge, []
+
+    def found_meanwhile(outcomes):
+        if not numbers:
+            (journal(written, 1) / "5").unlink()
+            assert heads.mark_rolled_back(uuid, 4)
+        acknowledge(outcomes)
+        rows = written.rows(MemberRow)
+        numbers.append(next(row.journal_number for row in rows if row.slot == 1))
+
+    monkeypatch.setattr(delivery, "_acknowledge", found_meanwhile)
+    run(written)
+    assert numbers == [4, 6]
+    assert numbers_on(written.member(1)) == [1, 2, 3, 4, 5, 6]
 
 
 def roll_back_database(store: Store, number: int) -> None:

@@ -129,6 +129,17 @@ def test_a_fresh_file_system_is_blank(tmp_path: Path) -> None:
     _formatted(tmp_path / "disk").check()
 
 
+def test_a_formatting_that_was_killed_is_done_again(tmp_path: Path) -> None:
+    """Killed between its directories and the name of its superblock."""
+    done = subprocess.Popen(["true"])
+    done.wait()
+    (tmp_path / "disk" / "tmp").mkdir(parents=True)
+    half = temporary_name().replace(str(os.getpid()), str(done.pid), 1)
+    (tmp_path / "disk" / "tmp" / half).write_bytes(b"half")
+    _formatted(tmp_path / "disk").check()
+    assert os.listdir(tmp_path / "disk" / "tmp") == []
+
+
 def test_it_clears_what_killed_writers_left(tmp_path: Path) -> None:
     member = _formatted(tmp_path / "disk")
     done = subprocess.Popen(["true"])

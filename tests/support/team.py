@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select, text, update
 
 from auth.models import User
 from auth.services import create_user
@@ -173,6 +173,9 @@ class Team:
                 if rows:
                     session.execute(table.insert(), rows)
             session.execute(delete(Outbox))
+            if session.get_bind().dialect.name == "postgresql":
+                last = max(row["id"] for row in saved["users"])
+                session.execute(text(f"SELECT setval('users_id_seq', {last})"))
         self.store.restart()
 
     def purge_everything(self) -> None:

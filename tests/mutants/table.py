@@ -1,0 +1,317 @@
+"""Bugs that somebody could put into the product, and the test that notices each.
+
+`old` stands in the file exactly once; `new` takes its place. A survivor is a hole in
+the tests, and an anchor that is gone is a hole in this table.
+"""
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """One bug: where it goes, and who has to fail because of it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+DISK, LOCAL = "storage/members/disk.py", "storage/members/local.py"
+POWER = "tests/proof/test_power_loss_member.py"
+CUT = f"{POWER}::test_it_keeps_what_it_acknowledged_when_the_power_goes"
+FAULTS = "tests/storage/test_members_faults.py"
+FOLDERS = "tests/storage/test_members_local.py"
+COMMIT = "tests/storage/test_commit.py"
+DEBTS = "tests/storage/test_debts.py"
+PURGE = "tests/storage/test_purge.py"
+WRITER = "tests/raid/test_array_writer.py"
+ROT = "tests/raid/test_array_rot.py"
+_SQLITE = "[sqlite]"
+
+MUTANTS = (
+    # -- what makes bytes and names durable
+    Mutant(
+        "no fsync of a file",
+        DISK,
+        "            self._write_all(fd, parts)\n            self.calls.fsync(fd)\n",
+        "            self._write_all(fd, parts)\n",
+        CUT,
+    ),
+    Mutant(
+        "a failed fsync is tried again",
+        DISK,
+        "            self._write_all(fd, parts)\n            self.calls.fsync(fd)\n",
+        "            self._write_all(fd, parts)\n"
+        "            try:\n                self.calls.fsync(fd)\n"
+        "            except OSError:\n                self.calls.fsync(fd)\n",
+        FAULTS,
+    ),
+    Mutant(
+        "no fsync of any directory",
+        DISK,
+        "        fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)\n",
+        "        return\n        fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)\n",
+        CUT,
+    ),
+    Mutant(
+        "no fsync of the directory after a rename",
+        LOCAL,
+        "            self._disk.sync_directory(folder)\n"
+        "            self._sync_above(folder)\n        except",
+        "            self._sync_above(folder)\n        except",
+        CUT,
+    ),
+    Mutant(
+        "no fsync above a new directory",
+        LOCAL,
+        "            self._sync_above(folder)\n        except",
+        "        except",
+        CUT,
+    ),
+    Mutant(
+        "a directory of a killed writer is trusted",
+        LOCAL,
+        "        if folder == self._root or folder in self._durable:\n",
+        "        if folder == self._root or os.listdir(folder) != []:\n",
+        f"{POWER}::test_a_directory_that_a_killed_writer_made_is_made_durable",
+    ),
+    Mutant(
+        "no fsync of the quarantine",
+        LOCAL,
+        '        self._disk.sync_directory(self._at("quarantine"))\n',
+        "",
+        f"{CUT} {POWER}::test_what_was_replaced_is_in_quarantine",
+    ),
+    Mutant(
+        "no fsync after a removal",
+        LOCAL,
+        "                self._disk.unlink(target)\n"
+        "            with suppress(FileNotFoundError):\n"
+        "                self._disk.sync_directory(os.path.dirname(target))",
+        "                self._disk.unlink(target)\n"
+        "            with suppress(FileNotFoundError):\n"
+        "                os.path.dirname(target)",
+        CUT,
+    ),
+    Mutant(
+        "SQLite may lose its last commits",
+        "storage/db.py",
+        '"synchronous=FULL"',
+        '"synchronous=NORMAL"',
+        "tests/web/test_database.py",
+    ),
+    # -- a member
+    Mutant(
+        "a short write is taken for a whole one",
+        DISK,
+        "            left = _after(left, taken)\n",
+        "            left = []\n",
+        FAULTS,
+    ),
+    Mutant(
+        "a short read is taken for the end",
+        DISK,
+        "            return self._read_on(fd, data, offset, length)\n",
+        "            return data\n",
+        FAULTS,
+    ),
+    Mutant(
+        "a bad object is removed, not kept aside",
+        LOCAL,
+        "            self._quarantine(target, key)\n",
+        "            self._disk.unlink(target)\n",
+        f"{FOLDERS}::test_a_replaced_object_moves_to_quarantine",
+    ),
+    Mutant(
+        "a file that is being written can be seen",
+        LOCAL,
+        'temporary = self._at("tmp", temporary_name())',
+        'temporary = self._at("o", temporary_name())',
+        f"{POWER}::test_a_killed_writer_leaves_nothing_that_is_listed",
+    ),
+    Mutant(
+        "an object is overwritten in place",
+        LOCAL,
+        '            temporary = self._at("tmp", temporary_name())\n',
+        "            with suppress(OSError):\n"
+        "                self._disk.unlink(self._at(key))\n"
+        '            temporary = self._at("tmp", temporary_name())\n',
+        FAULTS,
+    ),
+    Mutant(
+        "an empty mount point is written to",
+        LOCAL,
+        '        with self._border(f"store {key}"):\n            self._insist()\n',
+        '        with self._border(f"store {key}"):\n',
+        f"{FOLDERS}::test_an_empty_mount_point_is_missing_and_never_written_to",
+    ),
+    Mutant(
+        "a member that is away says that an object is absent",
+        LOCAL,
+        "        self._insist()\n        return ObjectMissing(self.label, key)\n",
+        "        return ObjectMissing(self.label, key)\n",
+        f"{FOLDERS}::test_an_empty_mount_point_is_missing_and_never_written_to",
+    ),
+    Mutant(
+        "what a failed write left stays",
+        LOCAL,
+        "                with suppress(OSError):\n"
+        "                    self._disk.unlink(temporary)\n                raise\n",
+        "                raise\n",
+        FAULTS,
+    ),
+    Mutant(
+        "the files of others are swept",
+        "storage/members/temporary.py",
+        "    if not pid.isdecimal() or namespace != str(_namespace()):\n"
+        "        return False\n",
+        "    if not pid.isdecimal() or namespace != str(_namespace()):\n"
+        "        return True\n",
+        f"{FOLDERS}::test_it_clears_what_killed_writers_left",
+    ),
+    Mutant(
+        "the reserve is used up",
+        LOCAL,
+        "        if free < size + self._reserve:\n",
+        "        if free < size:\n",
+        f"{FOLDERS}::test_a_read_only_mount_and_a_full_disk_show_in_the_check",
+    ),
+    # -- the engine
+    Mutant(
+        "a put that failed counts as done",
+        "raid/batches.py",
+        "            if error is None:\n",
+        "            if error is None or slot:\n",
+        f"{WRITER}::test_a_member_that_fails_in_the_middle_costs_nothing",
+    ),
+    Mutant(
+        "one manifest is enough",
+        "raid/writer.py",
+        "        needed = self.array.map.shape.m + 1\n",
+        "        needed = 1\n",
+        f"{WRITER}::test_refuse_keeps_the_promise_or_stores_nothing",
+    ),
+    Mutant(
+        "a unit is served without a look at its tag",
+        "raid/segments.py",
+        "        return unit_tag(self._tag_keys[column], unit, self._row.number) =="
+        " expected\n",
+        "        return expected is not None\n",
+        f"{ROT}::test_flipped_bits_are_found_never_served_and_repaired",
+    ),
+    Mutant(
+        "parity of an unverified unit is published",
+        "raid/segments.py",
+        "        if self._matches(column, made):\n",
+        "        if made:\n",
+        f"{ROT}::test_a_repair_never_publishes_what_it_can_not_verify",
+    ),
+    Mutant(
+        "any manifest of a blob will do",
+        "raid/reader.py",
+        "            return Manifest.unpack(data, self._ref.manifest_digest)\n",
+        "            return Manifest.unpack(data)\n",
+        f"{ROT}::test_a_manifest_of_another_blob_is_not_accepted",
+    ),
+    Mutant(
+        "a scrub looks at no tag",
+        "raid/repair.py",
+        "    if found != [table.tag(index, column) for index in range(len(units))]:\n",
+        "    if len(found) != len(units):\n",
+        f"{ROT}::test_flipped_bits_are_found_never_served_and_repaired",
+    ),
+    Mutant(
+        "a bad object is repaired by leaving it",
+        "raid/repair.py",
+        "        member.put(key, parts, replace=bad)\n",
+        "        if not bad:\n            member.put(key, parts)\n",
+        f"{ROT}::test_flipped_bits_are_found_never_served_and_repaired",
+    ),
+    Mutant(
+        "a member that is away counts as one without the object",
+        "raid/segments.py",
+        "        except MemberError:\n            self._away.add(role)\n",
+        "        except MemberError:\n            self._absent.add(role)\n",
+        "tests/raid/test_array_losses.py",
+    ),
+    # -- the commit
+    Mutant(
+        "debts are forgotten at the commit",
+        "storage/blobs.py",
+        "            debts.owe(locked, self._stored, lacks)\n",
+        "            debts.owe(locked, self._stored, [])\n",
+        f"{DEBTS}::test_a_member_away_and_back{_SQLITE}",
+    ),
+    Mutant(
+        "a member that missed a write stays in sync",
+        "storage/debts.py",
+        "        if member.state == StoredState.IN_SYNC:\n",
+        "        if member.state == StoredState.FAULTY:\n",
+        f"{DEBTS}::test_a_member_away_and_back{_SQLITE}",
+    ),
+    Mutant(
+        "the fence is open",
+        "storage/uploads.py",
+        ".where(Upload.blob == self.blob, Upload.attempt == self.attempt)\n",
+        ".where(Upload.blob == self.blob)\n",
+        f"{COMMIT}::test_two_writers_of_one_upload{_SQLITE}",
+    ),
+    Mutant(
+        "another length than the one announced is kept",
+        "storage/uploads.py",
+        "        if wanted.size is not None and size != wanted.size:\n",
+        "        if wanted.size is not None and size > wanted.size:\n",
+        f"{COMMIT}::test_refusals_come_before_the_blob_can_exist",
+    ),
+    Mutant(
+        "a failed upload is not undone",
+        "storage/blobs.py",
+        "    except BaseException:\n        _undo(own, array, log)\n        raise\n",
+        "    except BaseException:\n        raise\n",
+        f"{COMMIT}::test_a_cut_body_leaves_nothing{_SQLITE}",
+    ),
+    Mutant(
+        "a read-only array takes a commit",
+        "storage/blobs.py",
+        "        locked.refuse_readonly()\n        self._log.close",
+        "        self._log.close",
+        f"{COMMIT}::test_a_readonly_array_takes_nothing{_SQLITE}",
+    ),
+    Mutant(
+        "the quota is looked at and not taken in one step",
+        "files/quota.py",
+        "        change = change.where(User.used_bytes + amount <= quota)\n",
+        "        change = change.where(User.used_bytes <= quota)\n",
+        "tests/files/test_quota.py",
+    ),
+    # -- deleting
+    Mutant(
+        "objects go before enough tombstones are there",
+        "storage/purge.py",
+        "told[uuid]) >= enough\n",
+        "told[uuid]) >= 0\n",
+        f"{PURGE}::test_no_object_goes_before_m_plus_one_tombstones{_SQLITE}",
+    ),
+    Mutant(
+        "a repair brings back what was deleted meanwhile",
+        "storage/debts.py",
+        "    if _live(debt.blob) is None:\n        with",
+        "    if debt is None:\n        with",
+        f"{DEBTS}::test_a_purge_during_a_repair_leaves_nothing{_SQLITE}",
+    ),
+    Mutant(
+        "bytes go while they are still downloaded",
+        "storage/blobs.py",
+        "            due_at=now + timedelta(seconds=grace),\n",
+        "            due_at=now + timedelta(seconds=0 * grace),\n",
+        f"{PURGE}::test_a_released_blob_stays_for_the_grace{_SQLITE}",
+    ),
+    Mutant(
+        "a purge is over while a member owes it",
+        "storage/purge.py",
+        "    over = [uuid for uuid in candidates if uuid not in owed]\n",
+        "    over = [uuid for uuid in candidates if owed is not None]\n",
+        f"{PURGE}::test_deleted_stays_deleted_when_a_member_returns{_SQLITE}",
+    ),
+)

@@ -1,0 +1,31 @@
+"""R1: SIGKILL at a random moment of mixed operations, over every layout."""
+
+from pathlib import Path
+
+import pytest
+
+from raid.geometry import Level
+from support.lives import Lives
+from support.soak import bound, runs, seed
+from support.world import LAYOUTS, world
+
+RUNS = runs(gate=26, soak=2500)
+
+
+@pytest.mark.timeout(120 + RUNS)
+@pytest.mark.parametrize(("level", "width"), LAYOUTS)
+def test_it_keeps_what_it_acknowledged_when_it_is_killed(
+    level: Level, width: int, tmp_path: Path
+) -> None:
+    begun = seed()
+    with world(tmp_path / "world", level, width) as place:
+        lives = Lives(place, begun)
+        for _ in range(RUNS):
+            lives.fresh()
+            early = lives.dice.random() < 0.2
+            moment = lives.dice.uniform(0.005, 0.1 if early else 0.08)
+            lives.one(lambda _: None, after="" if early else "found", seconds=moment)
+    told = bound(f"R1 {level.value} x{width}", RUNS, begun, lives.fired)
+    print(told)
+    assert lives.fired["died in recovery"], told
+    assert lives.fired["died in upload"] + lives.fired["died in replace"], told
