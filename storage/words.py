@@ -227,9 +227,9 @@ def counted(counts: Mapping[str, int]) -> str:
     """Return the counts of a job as a phrase.
 
     >>> counted({"objects": 12004, "removed_bytes": 1000, "bad": 0})
-    '12,004 objects, 1 kB removed, 0 bad'
+    '12,004 objects, 1 kB removed'
     """
-    return ", ".join(_counted(word, count) for word, count in counts.items())
+    return ", ".join(_counted(word, count) for word, count in counts.items() if count)
 
 
 def _counted(word: str, count: int) -> str:

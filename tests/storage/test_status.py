@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from flask import Flask
@@ -262,3 +263,67 @@ def test_the_page_tells_what_is_wrong(store: Store, admin: Person) -> None:
     text = admin.get("/array/").get_data(as_text=True)
     assert "Degraded." in text
     assert "One of four storage members is away" in text
+
+
+@pytest.mark.sqlite
+def test_the_banner_promises_no_file_whose_only_copy_is_away(
+    make_store: Callable[..., Store],
+) -> None:
+    """Stored while one member was there; now the other is."""
+    store = make_store(2, ARRAY_LEVEL="raid1")
+    store.lose(0)
+    store.put(300 * KIB)
+    store.bring_back(0)
+    store.lose(1)
+    assert "Some files can't be read until it returns" in store.banner()
+    assert "All files are readable" not in store.banner()
+    store.bring_back(1)
+    store.settle()
+    assert store.banner() == ""
+
+
+@pytest.mark.sqlite
+def test_the_banner_frightens_nobody_when_only_new_files_wait(store: Store) -> None:
+    """A small file is whole on every member."""
+    store.put(1000)
+    store.lose(1)
+    store.lose(2)
+    assert store.banner() == (
+        "Two storage members are away. All files are readable, and nothing new can be "
+        "stored until one of them returns."
+    )
+
+
+FACTS = words.Facts(4, 1, 1, 3, 0, refuse=False)
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({}, "All files are readable and new ones are safe on the other three."),
+        ({"unreadable": 2}, "can't be read until it returns, all others are readable"),
+        ({"unreadable": 2, "lost": 2}, "Some files are damaged and can't be read, all"),
+        ({"unreadable": 1, "away": 0}, "Some files are damaged and can't be read, all"),
+        ({"unreadable": 1, "writable": 1}, "reachable. Some files can't be read until"),
+        ({"writable": 4, "returning": 1}, "is back and catching up. All files"),
+        ({"writable": 4, "returning": 1, "rebuilding": 1}, "is being rebuilt. All"),
+    ],
+)
+def test_degraded_in_words(changed: dict[str, int], says: str) -> None:
+    """No fact is left out of the sentence."""
+    assert says in words.degraded(replace(FACTS, **changed))
+
+
+@pytest.mark.sqlite
+def test_failed_and_read_only_in_words() -> None:
+    """What is lost for good is not said to come back."""
+    gone = replace(FACTS, away=2, writable=2, unreadable=5, lost=5)
+    assert "will not come back" in words.failed(gone)
+    assert "Nothing is lost" not in words.failed(gone)
+    assert "Nothing is lost" in words.failed(replace(gone, lost=0))
+    assert "Files can be read" in words.readonly(FACTS)
+    assert "Some files can't be read" in words.readonly(gone)
+    assert words.clean(4, 1, 3) == (
+        "Every file but three survives the loss of any one of these four members."
+    )
