@@ -6,13 +6,14 @@ RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 
 # The parts of `make soak`, in their order; docs/testing.md says what each one proves.
-PARTS := kill calls sequences power bits machine full server
+PARTS := kill calls sequences power bits machine jobs full server
 kill := tests/proof/test_kill_storage.py
 calls := tests/proof/test_every_call.py
 sequences := tests/proof/test_short_sequences.py
 power := tests/proof/test_power_loss_member.py tests/proof/test_power_loss_store.py
 bits := tests/proof/test_every_bit.py tests/raid/test_array_rot.py
 machine := tests/raid/test_array_machine.py
+jobs := tests/raid/test_scrub.py tests/storage/test_scrub.py tests/files/test_journal_replay.py
 full := tests/proof/test_full_disk_and_clock.py
 server := tests/web/test_kill.py
 

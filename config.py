@@ -96,6 +96,10 @@ class Settings:
 
 
 _DATA = "in the data folder"
+_NO_RAID0 = (
+    "raid0",
+    "it keeps every byte once, so one lost member is the loss of every file",
+)
 SETTINGS = (
     Setting(
         "DATA_DIR",
@@ -122,8 +126,10 @@ SETTINGS = (
     Setting(
         "ARRAY_LEVEL",
         "raid5",
-        parsers.choice("raid1", "raid5"),
-        "level of the array when it is made: `raid1` or `raid5`",
+        parsers.choice("raid1", "raid5", "raid6", "raid10", refused=_NO_RAID0),
+        "level of the array when it is made: `raid1` (a copy on every member), "
+        "`raid5` (one parity, at least 3 members), `raid6` (two, at least 4) or "
+        "`raid10` (two copies, at least 4 members)",
     ),
     Setting(
         "ARRAY_MEMBERS",

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from auth import access, cli, csrf, services, sessions, views
+from auth import access, carried, cli, csrf, services, sessions, views
 from storage.worker import register_chore
 
 
@@ -18,3 +18,4 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(views.blueprint)
     app.cli.add_command(cli.commands)
     register_chore("accounts", services.remove_old)
+    carried.register()

@@ -71,14 +71,17 @@ def or_none(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     return optional
 
 
-def choice(*words: str, later: str = "") -> Callable[[str], str]:
-    """Parse one of a few words."""
+def choice(
+    *words: str, later: str = "", refused: tuple[str, str] = ("", "")
+) -> Callable[[str], str]:
+    """Parse one of a few words; `refused` is one that never will be, and why."""
 
     def parse(text: str) -> str:
         if text not in words:
             wanted = " or ".join(words)
             unbuilt = f" ({text} is not built yet)" if text == later else ""
-            raise ValueError(f"{wanted}{unbuilt}")
+            never = f"; {text} is refused: {refused[1]}" if text == refused[0] else ""
+            raise ValueError(f"{wanted}{unbuilt}{never}")
         return text
 
     return parse

@@ -1,4 +1,4 @@
-"""`flask files import`: a whole tree of this machine into a user's folders."""
+"""`flask files import` and `export`: whole trees into a user's folders and out."""
 
 import sys
 import time
@@ -11,11 +11,12 @@ from flask.cli import AppGroup
 from auth.errors import AuthError
 from auth.queries import user_named
 from files.errors import FilesError
+from files.exporter import Exporter
 from files.importer import Importer, Stopped, Tally
-from files.quota import filesize
 from storage.errors import RaidError, StorageError
+from storage.words import filesize
 
-commands = AppGroup("files", help="Bring files in from this machine.")
+commands = AppGroup("files", help="Bring files in from this machine, and out.")
 _EVERY_SECONDS = 0.2
 
 
@@ -92,6 +93,47 @@ def _finish(progress: Progress, tally: Tally) -> None:
         f"Brought in {progress.summary(tally)}; {tally.folders} new folders, "
         f"{tally.already} files were there already, {len(tally.skipped)} left out, "
         f"{len(tally.failed)} failed."
+    )
+
+
+@commands.command("export")
+@click.argument("folder")
+@click.argument(
+    "target", metavar="DIR", type=click.Path(file_okay=False, path_type=Path)
+)
+@click.option("--user", "name", required=True, help="Whose files they are.")
+@click.option("--replace", is_flag=True, help="Replace files that are in DIR.")
+def export_tree(folder: str, target: Path, name: str, replace: bool) -> None:
+    """Write what FOLDER of a user holds into DIR as a plain tree.
+
+    FOLDER is a path such as / or /Photos/2024. Every byte is verified while it is
+    read, and files get their times. It can be repeated: files that are there with the
+    same size and time are passed over, and those that differ stay unless --replace is
+    given. What can't be read or written is listed at the end, and then it ends with 1.
+    """
+    progress = Progress()
+    try:
+        user_id = user_named(name).id
+        exporter = Exporter(user_id, replace=replace, progress=progress.update)
+        exporter.run(folder, target)
+    except Stopped as error:
+        _written(progress, exporter.tally)
+        raise click.ClickException(f"Stopped at {error}") from error
+    except (AuthError, FilesError, StorageError, RaidError) as error:
+        raise click.ClickException(str(error)) from error
+    _written(progress, exporter.tally)
+    if exporter.tally.failed:
+        raise click.ClickException(
+            f"{len(exporter.tally.failed)} could not be written; see above."
+        )
+
+
+def _written(progress: Progress, tally: Tally) -> None:
+    for line in tally.failed:
+        progress.line(line)
+    progress.line(
+        f"Wrote {progress.summary(tally)}; {tally.folders} new folders, "
+        f"{tally.already} files were there already, {len(tally.failed)} failed."
     )
 
 

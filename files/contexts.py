@@ -64,6 +64,7 @@ class EntryPage:
     created_at: datetime
     media_type: str | None
     sha256: str | None
+    verified_at: datetime | None
     damaged: bool
     at_risk: bool
     files: int

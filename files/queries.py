@@ -126,6 +126,7 @@ def entry_page(user_id: int, entry_id: str, kind: int) -> EntryPage:
         created_at=entry.created_at,
         media_type=entry.media_type,
         sha256=blob.sha256.hex() if blob and blob.sha256 else None,
+        verified_at=blob.verified_at if blob else None,
         damaged=bool(blob and blob.damaged),
         at_risk=bool(blob and blob.at_risk),
         files=entry.files,

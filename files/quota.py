@@ -10,24 +10,7 @@ from auth.models import User
 from files.errors import OverQuota
 from files.models import Entry
 from files.tree import AnySession, below
-
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
-
-
-def filesize(count: int | None) -> str:
-    """Return bytes as people read them: 999 B, 1.4 GB, 25 MB."""
-    if count is None:
-        return ""
-    value = float(count)
-    unit = 0
-    while unit + 1 < len(_UNITS) and round(value, 1 if value < 9.95 else 0) >= 1000:
-        value /= 1000
-        unit += 1
-    if unit == 0:
-        return f"{count} B"
-    digits = 1 if value < 9.95 else 0
-    text = f"{value:.{digits}f}"
-    return f"{text.removesuffix('.0')} {_UNITS[unit]}"
+from storage.words import filesize
 
 
 def quota_of(user: User) -> int | None:

@@ -37,6 +37,12 @@ _SHOWN_NAMES = 5
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,60}/[\w!#$&^.+-]{1,60}", re.ASCII)
 _DIGEST = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:?([^:,;]*):?", re.IGNORECASE)
+_OF_THE_BYTES = (
+    "Content-Type",
+    "Content-Disposition",
+    "Repr-Digest",
+    "Holdfast-Verified",
+)
 # curl and browsers say these when they do not know.
 _MEANINGLESS = {"application/x-www-form-urlencoded", "multipart/form-data"}
 
@@ -225,6 +231,8 @@ def _headers(entry: Entry, blob: Blob, etag: str) -> dict[str, str]:
     headers["Accept-Ranges"] = "bytes"
     if blob.sha256:
         headers["Repr-Digest"] = disposition.repr_digest(blob.sha256)
+    if blob.verified_at:
+        headers["Holdfast-Verified"] = http_date(blob.verified_at)
     return headers
 
 
@@ -234,7 +242,7 @@ def _without_bytes(status: int, headers: dict[str, str], size: int) -> Response:
         response = Response("", 416, {**disposition.SECURITY, **kept})
     else:
         response = Response((), status, headers)
-        for name in ("Content-Type", "Content-Disposition", "Repr-Digest"):
+        for name in _OF_THE_BYTES:
             response.headers.pop(name, None)
     return response
 

@@ -7,7 +7,7 @@ happen one after another, and no cycle, orphan or double name can come from two 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, literal, select, update
 from sqlalchemy.orm import Session, aliased, scoped_session
@@ -20,6 +20,7 @@ from storage.db import utcnow
 
 MAX_DEPTH = 100
 _BATCH = 500
+_Id = TypeVar("_Id")
 _ID = re.compile(r"[A-Za-z0-9_-]{22}")
 
 AnySession = Session | scoped_session[Any]
@@ -202,7 +203,7 @@ def below(session: AnySession, tops: ColumnElement[bool]) -> Subtree:
     return found
 
 
-def batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+def batches(ids: Sequence[_Id]) -> Iterator[Sequence[_Id]]:
     """Cut a list of ids into pieces that a statement can carry."""
     for start in range(0, len(ids), _BATCH):
         yield ids[start : start + _BATCH]

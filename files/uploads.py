@@ -24,6 +24,7 @@ from files.names import check_name
 from storage import blobs
 from storage.blobs import Incoming, Wanted
 from storage.db import db, release, transaction, utcnow
+from storage.words import filesize
 
 KEY_DAYS = 2
 
@@ -187,7 +188,7 @@ def refuse_over_quota(user_id: int, size: int) -> None:
 def too_large(limit: int) -> TooLarge:
     """Return the refusal of a body over the limit."""
     return TooLarge(
-        f"This is larger than {quota.filesize(limit)}, the most that this site takes "
+        f"This is larger than {filesize(limit)}, the most that this site takes "
         "at once. Nothing was kept. Split it, or ask for a higher limit."
     )
 

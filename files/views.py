@@ -22,15 +22,28 @@ from flask_login import current_user
 from werkzeug.wrappers import Response
 
 from auth.access import public, safe_next, wants_json
-from files import cli, queries, services, transfers, trash, uploads
+from files import (
+    carried,
+    cli,
+    holding,
+    naming,
+    queries,
+    recovered,
+    services,
+    transfers,
+    trash,
+    uploads,
+)
 from files.errors import BadName, BadRequest, NameTaken
 from files.forms import NameForm
 from files.listing import PAGE, Order
 from files.models import FILE, FOLDER, Entry
 from files.names import check_name
-from files.quota import filesize
 from storage.db import db
+from storage.journal.recovery import register_arranger
+from storage.naming import register as register_names
 from storage.queries import banner
+from storage.words import filesize
 from storage.worker import register_chore
 
 KINDS = {"file": FILE, "folder": FOLDER}
@@ -311,5 +324,9 @@ def init_app(app: Flask) -> None:
     app.context_processor(page_facts)
     app.add_template_filter(filesize, "filesize")
     cli.init_app(app)
+    holding.init_app()
+    register_names(naming.names_of)
     register_chore("expired trash", trash.expire)
     register_chore("old idempotency keys", uploads.forget_keys)
+    carried.register()
+    register_arranger(recovered.arrange)

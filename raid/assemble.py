@@ -7,8 +7,9 @@ database's) decides. What does not belong is named and never touched.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from uuid import UUID
 
-from raid.array import ArrayMap, SlotEntry
+from raid.array import ArrayMap, SlotEntry, Waiting
 from raid.errors import DamagedObject, MemberError, MemberMissing, UnknownVersion
 from raid.keys import SUPERBLOCKS, parse_superblock_key, superblock_key
 from raid.member import Member
@@ -43,9 +44,14 @@ class Assembled:
     for it, which refuses everything until the right disk is there. Slots are in
     ``behind`` or ``ahead`` when their superblock is older or newer than the map, and
     in ``newer`` when a newer release wrote it: then the array is to be read-only.
+    ``beside`` has the members without a slot that are where the map says. A member in
+    ``rolled_back`` has an older superblock than it was known to have: what it held
+    since then may be gone.
     """
 
     members: dict[int, Member] = field(default_factory=dict)
+    beside: dict[UUID, Member] = field(default_factory=dict)
+    rolled_back: set[UUID] = field(default_factory=set)
     problems: dict[int, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     behind: set[int] = field(default_factory=set)
@@ -119,8 +125,32 @@ def assemble(array_map: ArrayMap, places: Mapping[str, Member]) -> Assembled:
             _compare(array_map, entry, found[url].superblock, result)
             result.members[entry.slot] = places[url]
             places[url].admit(array_map.array, entry.member)
+    for waiting in array_map.waiting:
+        _place_beside(array_map, waiting, places, found, result)
     _name_strangers(array_map, found, result)
     return result
+
+
+def _place_beside(
+    array_map: ArrayMap,
+    waiting: Waiting,
+    places: Mapping[str, Member],
+    found: Mapping[str, Found],
+    result: Assembled,
+) -> None:
+    """Find a member without a slot; it may have come with its disk to another url."""
+    if not waiting.used:
+        return
+    here = [url for url, what in found.items() if _is(what, array_map, waiting)]
+    blank = waiting.url in found and found[waiting.url].superblock is None
+    if waiting.url in here or len(here) == 1:
+        url = waiting.url if waiting.url in here else here[0]
+    elif blank and places[waiting.url] not in result.members.values():
+        url = waiting.url  # it refuses everything until the right disk is there
+    else:
+        return
+    result.beside[waiting.member] = places[url]
+    places[url].admit(array_map.array, waiting.member)
 
 
 def _place_of(
@@ -156,11 +186,12 @@ def _place_of(
         f"Slot {entry.slot} is missing: {_sentence(entry.url, found[entry.url])}"
     )
     taken = found[entry.url].superblock
-    at_home = {known.member for known in array_map.slots if known != entry}
+    others: list[SlotEntry | Waiting] = [*array_map.slots, *array_map.waiting]
+    at_home = {known.member for known in others if known != entry}
     return None if taken and taken.member in at_home else entry.url
 
 
-def _is(found: Found, array_map: ArrayMap, entry: SlotEntry) -> bool:
+def _is(found: Found, array_map: ArrayMap, entry: SlotEntry | Waiting) -> bool:
     block = found.superblock
     return block is not None and (block.array, block.member) == (
         array_map.array,
@@ -190,6 +221,13 @@ def _compare(
             "is read-only for this one; install the newer release."
         )
     known = (array_map.incarnation, array_map.event)
+    if block.incarnation == array_map.incarnation and block.event < entry.told:
+        result.rolled_back.add(entry.member)
+        result.notes.append(
+            f"The member of slot {entry.slot} is older than it was when it was last "
+            "written to, as after its disk was restored; all that it holds is looked "
+            "at before it counts again."
+        )
     if block.order < known:
         result.behind.add(entry.slot)
     elif block.order > known:
@@ -205,11 +243,17 @@ def _name_strangers(
 ) -> None:
     """Name the places that hold what the map does not know."""
     known = {entry.member for entry in array_map.slots}
+    beside = {waiting.member: waiting for waiting in array_map.waiting}
     for url, what in found.items():
         block = what.superblock
         if block is None:
             continue
+        waiting = beside.get(block.member)
         if block.array != array_map.array:
             result.notes.append(f"{url} holds a member of another array; left alone.")
-        elif block.member not in known:
+        elif waiting is not None and not waiting.used:
+            result.notes.append(
+                f"{url} holds a member that was retired or replaced; it is not used."
+            )
+        elif waiting is None and block.member not in known:
             result.notes.append(f"{url} holds a member without a slot; left alone.")

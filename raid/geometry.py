@@ -8,13 +8,15 @@ to role d_j. The last row is re-divided so that all its units have the same leng
     row 1   3U..4U    4U..5U    5U..6U    xor
     last    c bytes   c bytes   c bytes   xor      c = ceil(rest / k), up to 8
 
-The bytes between the end of the data and the end of the last row are zero.
+The bytes between the end of the data and the end of the last row are zero. With two
+parities there is a column q after p.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import cached_property
+from typing import NoReturn
 from uuid import UUID
 
 UNIT = 256 * 1024
@@ -34,11 +36,16 @@ class Code(IntEnum):
 
     COPIES = 1
     XOR = 2
+    PQ = 3
 
 
 @dataclass(frozen=True)
 class Shape:
-    """k data roles and m redundant ones; copies have k=1 and m more copies."""
+    """k data roles and m redundant ones; copies have k=1 and m more copies.
+
+    It is the shape of a segment, not of the array: copies may lie on a few of many
+    slots, as raid10 has them.
+    """
 
     k: int
     m: int
@@ -51,6 +58,8 @@ class Shape:
             raise ValueError("Copies have k=1.")
         if self.code is Code.XOR and self.m != 1:
             raise ValueError("XOR parity has m=1.")
+        if self.code is Code.PQ and (self.k < 2 or self.m != 2):
+            raise ValueError("Two parities have m=2 over k=2 or more.")
 
     @property
     def width(self) -> int:
@@ -80,20 +89,40 @@ class Shape:
         return role if role < self.k else 0xF0 + role - self.k
 
 
+NO_RAID0 = (
+    "raid0 is refused: it keeps every byte once, so one lost member is the loss of "
+    "every file. Take raid5, which gives up the room of one member for that."
+)
+
+
 class Level(StrEnum):
     """What an operator chooses when the array is made."""
 
     RAID1 = "raid1"
     RAID5 = "raid5"
+    RAID6 = "raid6"
+    RAID10 = "raid10"
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        if value == "raid0":
+            raise ValueError(NO_RAID0)
+        known = ", ".join(cls)
+        raise ValueError(f"There is no level {value}; take one of {known}.")
 
     @property
     def number(self) -> int:
         """Return the level as stored in a superblock."""
         return int(self.value.removeprefix("raid"))
 
+    @property
+    def least(self) -> int:
+        """Return the least number of members."""
+        return _LEAST[self][0]
+
     def check(self, width: int) -> None:
         """Raise ValueError with a sentence unless the level works with this width."""
-        least, other = (2, "") if self is Level.RAID1 else (3, "; take raid1 for two")
+        least, other = _LEAST[self]
         if width < least:
             raise ValueError(
                 f"{self} needs at least {least} members and got {width}{other}."
@@ -104,11 +133,23 @@ class Level(StrEnum):
             )
 
 
+_LEAST = {
+    Level.RAID1: (2, ""),
+    Level.RAID5: (3, "; take raid1 for two"),
+    Level.RAID6: (4, "; take raid5 for three"),
+    Level.RAID10: (4, "; take raid1 for two or three"),
+}
+
+
 def shape_of(level: Level, width: int) -> Shape:
     """Return the shape of a whole segment on an array of this level and width."""
     level.check(width)
     if level is Level.RAID1:
         return Shape(1, width - 1, Code.COPIES)
+    if level is Level.RAID10:
+        return Shape(1, 1, Code.COPIES)
+    if level is Level.RAID6:
+        return Shape(width - 2, 2, Code.PQ)
     return Shape(width - 1, 1, Code.XOR)
 
 
@@ -242,7 +283,21 @@ def placement(
         raise ValueError(f"{shape.width} roles do not fit on {n} slots.")
     turn = number + int.from_bytes(blob.bytes[12:16], "little") % n
     if shape.code is Code.COPIES:
-        return tuple(slots[(turn + i) % n] for i in range(shape.width))
+        return tuple(slots[at] for at in _copies(turn, n, shape.width))
     parity = n - 1 - turn % n
     data = (slots[(parity + shape.m + j) % n] for j in range(shape.k))
     return (*data, *(slots[(parity + i) % n] for i in range(shape.m)))
+
+
+def _copies(turn: int, n: int, width: int) -> Iterator[int]:
+    """Yield where the copies of a segment lie among n slots.
+
+    In fixed groups when the slots can be divided so: then two lost members seldom
+    are of one group. Otherwise they follow each other, as in md's near layout.
+    """
+    groups, rest = divmod(n, width)
+    if rest:
+        yield from ((turn * width + i) % n for i in range(width))
+        return
+    first = turn % groups * width
+    yield from (first + (turn // groups + i) % width for i in range(width))

@@ -22,6 +22,8 @@ REST = 2.0
 WRITE_REST = 15.0
 """A write that met a full or read-only member costs more to try than a question."""
 LONGEST_REST = 60.0
+WINDOW = 600.0
+"""Seconds for which a failure of a device counts against it."""
 
 _ABOUT_OBJECTS = (ObjectMissing, ObjectExists)
 _ABOUT_WRITES = (MemberFull, MemberReadOnly)
@@ -46,6 +48,7 @@ class Health:
         self._lock = threading.Lock()
         self._reach: dict[int, _Trouble] = {}
         self._write: dict[int, _Trouble] = {}
+        self._failures: dict[int, list[float]] = {}
 
     def note(self, slot: int, error: MemberError, *, by_check: bool = False) -> None:
         """Rest a member after an error; an error about one object is none."""
@@ -55,7 +58,10 @@ class Health:
         with self._lock:
             known = self._write if about_writes else self._reach
             first = WRITE_REST if about_writes else REST
-            known[slot] = self._trouble(known.get(slot), error, first, by_check)
+            before = known.get(slot)
+            known[slot] = self._trouble(before, error, first, by_check)
+            if isinstance(error, MemberFailing) and not by_check:
+                self._count_failure(slot, before)
 
     def _trouble(
         self, before: _Trouble | None, error: MemberError, rest: float, by_check: bool
@@ -69,6 +75,25 @@ class Health:
             return _Trouble(error, before.rest, before.until, by_check)
         rest = min(before.rest * 2, LONGEST_REST)
         return _Trouble(error, rest, now + rest, by_check)
+
+    def _count_failure(self, slot: int, before: _Trouble | None) -> None:
+        """Count what begins a rest: threads that met it together met it once."""
+        now = self._clock()
+        if before is None or now >= before.until:
+            recent = [at for at in self._failures.get(slot, ()) if at > now - WINDOW]
+            self._failures[slot] = [*recent, now]
+
+    def failures(self, slot: int) -> int:
+        """Return how often a member's device failed of late, in reads and writes."""
+        with self._lock:
+            since = self._clock() - WINDOW
+            return sum(at > since for at in self._failures.get(slot, ()))
+
+    def forget(self, slot: int) -> None:
+        """Forget all of a slot: another member sits there, or it was taken back."""
+        with self._lock:
+            for known in (self._reach, self._write, self._failures):
+                known.pop(slot, None)
 
     def ok(self, slot: int, *, write: bool = False) -> None:
         """Forget trouble after a success.

@@ -9,7 +9,8 @@ SUPERBLOCKS = "superblock."
 OBJECTS = "o/"
 TOMBSTONES = "t/"
 JOURNAL = "c/"
-"""Reserved: nothing is written there yet, and nothing there is touched."""
+QUARANTINE = "quarantine/"
+"""Where members keep what was moved aside; no key of an object starts with it."""
 
 _U64 = 1 << 64
 _NUMBER = r"(?:0|[1-9][0-9]{0,19})"
@@ -26,6 +27,7 @@ _TOMBSTONE = re.compile(rf"t/{_BLOB}")
 _SUPERBLOCK = re.compile(
     rf"superblock\.(?P<incarnation>{_NUMBER})\.(?P<event>{_NUMBER})"
 )
+_JOURNAL = re.compile(rf"c/(?P<incarnation>{_NUMBER})/(?P<number>{_NUMBER})")
 
 
 class KeyKind(StrEnum):
@@ -85,6 +87,25 @@ def parse_superblock_key(key: str) -> tuple[int, int] | None:
         return None
     numbers = int(match["incarnation"]), int(match["event"])
     return numbers if max(numbers) < _U64 else None
+
+
+def journal_prefix(incarnation: int) -> str:
+    """Return what the keys of an incarnation's journal entries start with."""
+    return f"{JOURNAL}{incarnation}/"
+
+
+def journal_key(incarnation: int, number: int) -> str:
+    """Return the key of an entry of the catalogue journal."""
+    return f"{journal_prefix(incarnation)}{number}"
+
+
+def parse_journal_key(key: str) -> tuple[int, int] | None:
+    """Return incarnation and number, or None when the key is no entry's."""
+    match = _JOURNAL.fullmatch(key)
+    if match is None:
+        return None
+    numbers = int(match["incarnation"]), int(match["number"])
+    return numbers if max(numbers) < _U64 and numbers[1] else None
 
 
 def parse_key(key: str) -> ObjectKey | None:

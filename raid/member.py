@@ -66,6 +66,13 @@ class Member(Protocol):
     def delete(self, key: str) -> None:
         """Remove an object; an absent one is fine."""
 
+    def set_aside(self, key: str) -> None:
+        """Move an object to quarantine; an absent one is fine.
+
+        What lies in quarantine is listed under `QUARANTINE`, with the time at which it
+        was moved, and is deleted like any other object.
+        """
+
     def space(self) -> Space:
         """Return the room on the member."""
 

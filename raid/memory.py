@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from raid.errors import (
     DamagedObject,
@@ -13,7 +13,7 @@ from raid.errors import (
     ObjectMissing,
     UnknownVersion,
 )
-from raid.keys import parse_superblock_key
+from raid.keys import QUARANTINE, parse_superblock_key
 from raid.member import RESERVE, Buffer, ObjectInfo, Space
 from raid.superblock import Superblock
 
@@ -36,6 +36,8 @@ class MemoryMember:
         self.label = label
         self.objects: dict[str, bytes] = {}
         self.quarantine: list[tuple[str, bytes]] = []
+        # Under which name each of these is listed, and when it was moved.
+        self._moved: list[tuple[str, float]] = []
         self._modified: dict[str, float] = {}
         self._capacity = capacity
         self._reserve = reserve
@@ -65,7 +67,7 @@ class MemoryMember:
             if len(data) > room:
                 raise MemberFull(self.label, f"Member {self.label} is full.")
             if old is not None:
-                self.quarantine.append((key, old))
+                self._put_aside(key, old)
             self.objects[key] = data
             if parse_superblock_key(key):
                 self._verified = _NOTHING
@@ -93,14 +95,43 @@ class MemoryMember:
                 ObjectInfo(key, len(self.objects[key]), self._modified[key])
                 for key in keys
             ]
+            if prefix.startswith(QUARANTINE):
+                found = sorted(self._aside(prefix), key=lambda info: info.key)
         yield from found
+
+    def _aside(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield what lies in quarantine, in the order in which it came."""
+        for (_, data), (name, moved) in zip(self.quarantine, self._moved, strict=True):
+            if name.startswith(prefix):
+                yield ObjectInfo(name, len(data), moved)
 
     def delete(self, key: str) -> None:
         """Remove an object; an absent one is fine."""
         with self._lock:
             self.check()
+            if key.startswith(QUARANTINE):
+                self._drop_aside(key)
             self.objects.pop(key, None)
             self._modified.pop(key, None)
+
+    def _drop_aside(self, name: str) -> None:
+        names = [known for known, _ in self._moved]
+        if name in names:
+            number = names.index(name)
+            del self.quarantine[number], self._moved[number]
+
+    def set_aside(self, key: str) -> None:
+        """Move an object to quarantine; an absent one is fine."""
+        with self._lock:
+            self.check()
+            if key in self.objects:
+                self._put_aside(key, self.objects.pop(key))
+                self._modified.pop(key)
+
+    def _put_aside(self, key: str, data: bytes) -> None:
+        self.quarantine.append((key, data))
+        name = f"{QUARANTINE}{key.replace('/', '_')}.{uuid4().hex[:8]}"
+        self._moved.append((name, self._clock()))
 
     def space(self) -> Space:
         """Return the room that is left of the capacity."""

@@ -158,6 +158,19 @@ def load_manifest(array: Array, ref: BlobRef, on_damage: OnDamage) -> Manifest:
     raise search.failure()
 
 
+def read_manifest(member: Member, key: str, *, combined: bool) -> bytes:
+    """Return the bytes of a manifest, alone or inside a combined object; unverified."""
+    if not combined:
+        return member.read(key)
+    head = member.read(key, 0, _FIRST_READ)
+    header = ShardHeader.unpack(head)
+    start = HEADER_LENGTH + header.table_length
+    stop = start + header.manifest_length
+    if stop > len(head):
+        return member.read(key, start, header.manifest_length)
+    return head[start:stop]
+
+
 class _Search:
     """Ask one member after the other for a manifest."""
 
@@ -170,7 +183,8 @@ class _Search:
 
     def slots(self) -> list[int]:
         """Return all slots, started at one that the blob's uuid chooses."""
-        slots = [entry.slot for entry in self._array.map.slots]
+        known = [entry.slot for entry in self._array.map.slots]
+        slots = [slot for slot in known if not self._array.is_gone(slot)] or known
         first = self._ref.blob.int % len(slots)
         return slots[first:] + slots[:first]
 
@@ -179,7 +193,8 @@ class _Search:
         key = self._ref.manifest_key(slot)
         try:
             with self._array.using(slot) as member:
-                data = self._bytes(member, slot, key)
+                combined = self._ref.role(slot) is not None
+                data = read_manifest(member, key, combined=combined)
             return Manifest.unpack(data, self._ref.manifest_digest)
         except ObjectMissing:
             self._note_absence(slot, key)
@@ -191,20 +206,11 @@ class _Search:
             self._newer = error
         return None
 
-    def _bytes(self, member: Member, slot: int, key: str) -> bytes:
-        if self._ref.role(slot) is None:
-            return member.read(key)
-        head = member.read(key, 0, _FIRST_READ)
-        header = ShardHeader.unpack(head)
-        start = HEADER_LENGTH + header.table_length
-        stop = start + header.manifest_length
-        if stop > len(head):
-            return member.read(key, start, header.manifest_length)
-        return head[start:stop]
-
     def _note_absence(self, slot: int, key: str) -> None:
         entry = self._array.map.entry(slot)
-        if entry is not None and entry.state is StoredState.IN_SYNC:
+        if entry is None or entry.leaving:
+            return
+        if entry.state is StoredState.IN_SYNC:
             self._note(slot, key, "The object is missing.")
 
     def _note(self, slot: int, key: str, reason: str) -> None:

@@ -5,7 +5,7 @@ quarantine. What is stored anew has the same bytes as at first: a shard holds no
 no host and no member.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from raid.array import Array
@@ -20,8 +20,8 @@ from raid.keys import (
     tombstone_key,
 )
 from raid.manifest import Form, Manifest
-from raid.member import Buffer
-from raid.segments import SegmentReader
+from raid.member import Buffer, Member
+from raid.segments import Damage, SegmentReader
 from raid.shards import column_tags, object_key, object_parts, place_of, read_table
 from raid.superblock import Superblock, Tombstone
 
@@ -35,12 +35,20 @@ def put_manifest(array: Array, slot: int, manifest: Manifest) -> None:
 
 
 def put_shard(
-    array: Array, slot: int, manifest: Manifest, segment: int, role: int
+    array: Array,
+    slot: int,
+    manifest: Manifest,
+    segment: int,
+    role: int,
+    *,
+    source: Array | None = None,
 ) -> bool:
     """Store the object of a role on a member; False when it was there and whole.
 
     It is made from the other roles, every unit verified against a table that the
-    manifest vouches for, so what is published is right whoever was wrong.
+    manifest vouches for, so what is published is right whoever was wrong. With another
+    `source` than the array that is written to, the member that has the role there is
+    read first.
     """
     bad = False
     try:
@@ -50,22 +58,44 @@ def put_shard(
         pass
     except (DamagedObject, MemberFailing):
         bad = True  # other bytes, or a bad sector under them: they move aside
-    row = manifest.segments[segment]
-    reader = SegmentReader(array, manifest, segment)
-    reader.forsake(role)
-    units = list(reader.payload(role))
-    parts = object_parts(
-        place_of(manifest, segment),
-        row,
-        role,
-        reader.table(),
-        units,
-        _inside(manifest),
+    parts = made_parts(
+        source or array, manifest, segment, role, trusted=source is not None
     )
     key = object_key(manifest, segment, role)
     with array.using(slot, write=True) as member:
         member.put(key, parts, replace=bad)
     return True
+
+
+def made_parts(
+    source: Array,
+    manifest: Manifest,
+    segment: int,
+    role: int,
+    *,
+    trusted: bool,
+    on_damage: Callable[[Damage], None] = lambda _: None,
+) -> list[Buffer]:
+    """Return the object of a role, verified; read from its own member if `trusted`.
+
+    What turns out to be bad among the sources is told, also when nothing comes of it.
+    """
+    reader = SegmentReader(source, manifest, segment)
+    if not trusted:
+        reader.forsake(role)
+    try:
+        units = list(reader.payload(role))
+    finally:
+        for damage in reader.damage:
+            on_damage(damage)
+    return object_parts(
+        place_of(manifest, segment),
+        manifest.segments[segment],
+        role,
+        reader.table(),
+        units,
+        inside(manifest),
+    )
 
 
 def _put_right(array: Array, slot: int, key: str, parts: Sequence[Buffer]) -> None:
@@ -75,6 +105,21 @@ def _put_right(array: Array, slot: int, key: str, parts: Sequence[Buffer]) -> No
             member.put(key, parts)
         except ObjectExists:
             member.put(key, parts, replace=True)
+        except MemberFailing:
+            if not _lies_on_a_bad_sector(member, key):
+                raise
+            member.put(key, parts, replace=True)
+
+
+def _lies_on_a_bad_sector(member: Member, key: str) -> bool:
+    """Tell whether it is reading what is there already that fails."""
+    try:
+        member.read(key)
+    except MemberFailing:
+        return True
+    except ObjectMissing:
+        pass
+    return False
 
 
 def check_manifest(array: Array, slot: int, manifest: Manifest) -> None:
@@ -94,22 +139,23 @@ def check_shard(
     key = object_key(manifest, segment, role)
     with array.using(slot) as member:
         data = member.read(key)
-    inside = _inside(manifest)
-    if len(data) != object_length(row.length, row.shape, len(inside)):
+    packed = inside(manifest)
+    if len(data) != object_length(row.length, row.shape, len(packed)):
         raise DamagedObject(f"{key} on {array.label(slot)} has another length.")
     place = place_of(manifest, segment)
     table = read_table(data, place, row, role)
-    start = payload_offset(row.length, row.shape, len(inside))
+    start = payload_offset(row.length, row.shape, len(packed))
     units = unit_views(memoryview(data)[start:], row.length, row.shape.k)
     found = column_tags(place, row.shape, role, units)
     column = row.shape.column(role)
     if found != [table.tag(index, column) for index in range(len(units))]:
         raise DamagedObject(f"A unit of {key} on {array.label(slot)} is bad.")
-    if data[start - len(inside) : start] != inside:
+    if data[start - len(packed) : start] != packed:
         raise DamagedObject(f"The manifest in {key} on {array.label(slot)} is bad.")
 
 
-def _inside(manifest: Manifest) -> bytes:
+def inside(manifest: Manifest) -> bytes:
+    """Return the bytes of the manifest that stand in the objects of a blob."""
     return manifest.pack() if manifest.form is Form.COMBINED else b""
 
 

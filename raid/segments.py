@@ -4,8 +4,9 @@ One reader serves one pass over a segment. It remembers which roles are out of r
 so a member that is away costs one failed call per segment and not one per unit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import combinations
 from uuid import UUID
 
 from raid.array import Array
@@ -20,7 +21,7 @@ from raid.errors import (
 )
 from raid.format import HEADER_LENGTH, SegmentTable, payload_offset, table_length
 from raid.geometry import UNIT, Code, Piece, last_unit, pieces, row_count
-from raid.levels import rebuild_xor
+from raid.levels import rebuild
 from raid.manifest import Form, Manifest
 from raid.shards import object_key, place_of, read_table, role_key
 from raid.superblock import StoredState
@@ -67,7 +68,10 @@ class SegmentReader:
             for column in range(self._shape.columns)
         ]
         self._table: SegmentTable | None = None
-        self._absent: set[int] = set()
+        # What a retired member held is gone, and nobody waits for it.
+        self._absent = {
+            role for role, slot in enumerate(self._line.slots) if array.is_gone(slot)
+        }
         self._away: set[int] = set()
         self._ask_resting = False
         self._row = _Row(-1)
@@ -162,26 +166,40 @@ class SegmentReader:
         return None
 
     def _rebuilt(self, column: int) -> bytes | None:
-        """Return a unit made from all others of its row, if that is right."""
+        """Return a unit made from k others of its row, if that is right.
+
+        Every k others are tried, those first that need nothing but exclusive or.
+        """
         if self._copies:
             return None
         others = [c for c in range(self._shape.width) if c != column]
-        for other in others:
-            if other not in self._row.units:
-                unit = self._fetch(other)
-                if unit is None:
-                    return None
-                self._row.units[other] = unit
-        made = bytes(rebuild_xor([self._row.units[other] for other in others]))
-        if self._matches(column, made):
-            return made
-        self._blame_inputs(others)
+        useless: set[int] = set()
+        for inputs in combinations(others, self._shape.k):
+            if not useless.isdisjoint(inputs) or not self._gathered(inputs, useless):
+                continue
+            units = {other: self._row.units[other] for other in inputs}
+            made = rebuild(self._shape, column, units)
+            if self._matches(column, made):
+                return made
+            self._blame_inputs(inputs, useless)
         return None
 
-    def _blame_inputs(self, columns: list[int]) -> None:
-        """Find out which inputs made a rebuilt unit wrong."""
+    def _gathered(self, columns: Collection[int], useless: set[int]) -> bool:
+        """Tell whether the units of some columns are in memory, perhaps unverified."""
+        for column in columns:
+            if column not in self._row.units:
+                unit = self._fetch(column)
+                if unit is None:
+                    useless.add(column)
+                    return False
+                self._row.units[column] = unit
+        return True
+
+    def _blame_inputs(self, columns: Collection[int], useless: set[int]) -> None:
+        """Find out which inputs made a rebuilt unit wrong, and leave them out."""
         for column in columns:
             if column not in self._row.verified and self._known(column) is None:
+                useless.add(column)
                 self._blame(column, "A unit differs from its tag.")
 
     def _matches(self, column: int, unit: bytes) -> bool:

@@ -10,9 +10,9 @@ from uuid import UUID
 
 from raid import format as layout
 from raid.errors import DamagedObject
-from raid.geometry import Code, Shape, pad, role_views, unit_views
+from raid.geometry import Shape, pad, role_views, unit_views
 from raid.keys import combined_key, shard_key
-from raid.levels import encode_parity
+from raid.levels import encode_parities
 from raid.manifest import Form, Manifest, SegmentRow
 from raid.member import Buffer
 from raid.tags import unit_key, unit_tag
@@ -75,9 +75,10 @@ def encode(
     """Encode the first ``length`` bytes of a buffer, which has room for padding."""
     pad(buffer, length, shape.k)
     columns = [role_views(buffer, length, shape.k, j) for j in range(shape.k)]
-    if shape.code is Code.XOR:
-        encode_parity(buffer, length, shape.k, parity)
-        columns.append(unit_views(parity, length, shape.k))
+    columns += [
+        unit_views(payload, length, shape.k)
+        for payload in encode_parities(shape, buffer, length, parity)
+    ]
     table = layout.SegmentTable.from_columns(
         [
             column_tags(place, shape, role, units)

@@ -158,8 +158,10 @@ class Superblock:
 
 
 def _shape(level: Level, k: int, m: int) -> Shape:
+    # The copies of raid10 say nothing of its width: that is how many slots there are.
+    width = level.least if level is Level.RAID10 else k + m
     try:
-        shape = shape_of(level, k + m)
+        shape = shape_of(level, width)
     except ValueError as error:
         raise DamagedObject(f"A superblock is impossible: {error}") from error
     if (shape.k, shape.m) != (k, m):

@@ -12,7 +12,7 @@ upload that failed: the caller knows about uploads that were killed, too, and ca
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from raid.array import Array
@@ -55,6 +55,7 @@ class _Upload:
     source: Source
     log: UploadLog
     hasher: "hashlib._Hash | None"
+    sealed_us: Callable[[], int] | None = None
     attempt: int = 0
     offset: int = 0
     ended: bool = False
@@ -73,7 +74,7 @@ class _Upload:
             return self.store_small(first)
         self.store_segments(first, second, capacity)
         self.sha256 = self.hasher.digest() if self.hasher else None
-        self.log.sealing(self.offset, self.sha256)
+        self.seal(self.offset)
         return self.publish(self.manifest(self.rows))
 
     def fill(self, half: Half, most: int) -> None:
@@ -87,11 +88,18 @@ class _Upload:
         if self.hasher is not None:
             self.hasher.update(half.data[start:at])
 
+    def seal(self, size: int) -> None:
+        """Let the log check the body, and take the time: a body may come for hours."""
+        self.log.sealing(size, self.sha256)
+        if self.sealed_us is not None:
+            now = self.sealed_us()
+            self.description = replace(self.description, uploaded_us=now)
+
     def store_small(self, half: Half) -> Stored:
         """Store a body of at most one segment: one durable write per member."""
         content = half.data[: half.length]
         self.sha256 = (self.hasher or hashlib.sha256(content)).digest()
-        self.log.sealing(half.length, self.sha256)
+        self.seal(half.length)
         if half.length <= INLINE_LIMIT:
             healthy_slots(self.array)
             return self.publish(self.manifest([], inline=bytes(content)))
@@ -257,16 +265,18 @@ def write(
     *,
     want_sha256: bool,
     size: int | None = None,
+    sealed_us: Callable[[], int] | None = None,
 ) -> Stored:
     """Store the body of a source as a blob, durable as promised, or raise.
 
     ``attempt`` returns the upload's own number first and a fresh, fenced one for each
-    encoding anew. ``size`` only chooses the buffers. After an error the caller runs
+    encoding anew. ``size`` only chooses the buffers. ``sealed_us`` gives the time that
+    the manifest tells, once the body is whole. After an error the caller runs
     ``erase``. The log is called in this thread; a blob of one segment has no rows.
     """
     shape = narrow(array.map.shape, len(healthy_slots(array)))
     hasher = hashlib.sha256() if want_sha256 else None
-    upload = _Upload(array, blob, attempt, description, source, log, hasher)
+    upload = _Upload(array, blob, attempt, description, source, log, hasher, sealed_us)
     with lend_halves(pool, shape, size) as (first, second, capacity):
         return upload.run(first, second, capacity)
 

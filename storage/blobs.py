@@ -9,7 +9,7 @@ with blobs.receive(wanted, source, admit) as incoming:     # steps 0 to 3
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
@@ -30,6 +30,7 @@ from storage.db import release as end_reading
 from storage.errors import BlobGone, StorageError
 from storage.models import Blob, BlobState, DebtKind
 from storage.runtime import Runtime, runtime
+from storage.shares import shares_of
 from storage.uploads import Wanted
 
 __all__ = ["Blob", "Incoming", "Reading", "Wanted", "open_blob", "receive", "release"]
@@ -48,23 +49,45 @@ class Incoming:
         self.at_risk: bool = stored.at_risk
         self.committed = False
         self.map_changed = False
+        self._array = array
         self._log = log
         self._stored = stored
         # Who was written to: by the commit, somebody else may be in a slot.
         self._wrote_to = {entry.slot: entry.member for entry in array.map.slots}
 
-    def commit(self, session: maps.AnySession) -> Blob:
+    def read_back(self) -> Iterator[bytes]:
+        """Yield what was stored as the members have it, verified."""
+        ref = reference(Blob(**self._values(at_risk=False)))
+        own = runtime()
+        yield from read(
+            self._array,
+            ref,
+            0,
+            self.size,
+            manifest=self._stored.manifest,
+            on_damage=own.note_damage,
+        )
+
+    def commit(
+        self, session: maps.AnySession, *, verified_at: datetime | None = None
+    ) -> Blob:
         """Add the blob to the caller's transaction, with what members are owed.
 
         The upload's rows go in the same transaction, and the member map stays locked
-        until it ends. What is returned belongs to no session.
+        until it ends. What is returned belongs to no session. `verified_at` is when
+        every byte was read back, if that was done.
         """
         locked = maps.lock(session)
         locked.refuse_readonly()
         self._log.close(session)
         lacks = debts.lacking(locked, self._stored, self._wrote_to)
-        owed = any(kind == DebtKind.SHARD for _, kind, _, _ in lacks)
+        # What one on its way into a slot is owed, the slot's present member has.
+        owed = any(
+            kind == DebtKind.SHARD and member.slot is not None
+            for member, kind, _, _ in lacks
+        )
         values = self._values(at_risk=self.at_risk or owed)
+        values["verified_at"] = verified_at
         session.execute(_INSERT, values)
         if lacks:
             debts.owe(locked, self._stored, lacks)
@@ -82,6 +105,7 @@ class Incoming:
             "root": stored.root,
             "sha256": stored.sha256,
             "layout": self._layout(),
+            **shares_of(stored.manifest)._asdict(),
             "state": BlobState.LIVE,
             "at_risk": at_risk,
             "damaged": False,
@@ -137,12 +161,14 @@ def receive(
 def _write(
     own: Runtime, array: Array, wanted: Wanted, source: Source, log: uploads.Log
 ) -> Stored:
+    kept = wanted.uploaded_us
+    first_us = _now_us() if kept is None else kept
     description = Description(
         wanted.name,
         wanted.folder,
         wanted.owner,
         wanted.media_type,
-        maps.microseconds(utcnow()),
+        first_us,
     )
     return write(
         array,
@@ -154,7 +180,12 @@ def _write(
         own.pool,
         want_sha256=wanted.sha256 is not None,
         size=wanted.size,
+        sealed_us=_now_us if kept is None else None,
     )
+
+
+def _now_us() -> int:
+    return maps.microseconds(utcnow())
 
 
 def _undo(own: Runtime, array: Array, log: uploads.Log) -> None:

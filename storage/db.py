@@ -18,6 +18,7 @@ from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session as FlaskSession
 from sqlalchemy import Connection, DateTime, Dialect, MetaData, event
 from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Session, scoped_session
 from sqlalchemy.types import TypeDecorator
 
@@ -89,11 +90,16 @@ def utcnow() -> datetime:
 
 
 @contextmanager
-def transaction() -> Iterator[scoped_session[FlaskSession]]:
+def transaction(
+    *, one_snapshot: bool = False
+) -> Iterator[scoped_session[FlaskSession]]:
     """Write: commit when the block ends well, undo everything when it raises.
 
     What was read before is read afresh inside the block. Blocks do not nest, because
-    the inner one could not promise that its rows are durable when it ends.
+    the inner one could not promise that its rows are durable when it ends. With
+    `one_snapshot` all reads of the block see the rows of one moment, also where the
+    database would let each see its own; then a change by others in between is an
+    error that `lost_a_race` knows.
     """
     session = db.session
     if session.info.get(_WRITING):
@@ -109,7 +115,7 @@ def transaction() -> Iterator[scoped_session[FlaskSession]]:
     try:
         with _turn(own):
             try:
-                _begin(own)
+                _begin(own, one_snapshot)
                 yield session
                 own.commit()
             except BaseException:
@@ -132,8 +138,31 @@ def _turn(session: Session) -> Iterator[None]:
             _queue.release()
 
 
-def _begin(session: Session) -> None:
-    session.connection(execution_options={"sqlite_begin": "IMMEDIATE"})
+def _begin(session: Session, one_snapshot: bool) -> None:
+    options = {"sqlite_begin": "IMMEDIATE"}
+    if one_snapshot:
+        options |= snapshot_options(session.get_bind().dialect)
+    session.connection(execution_options=options)
+
+
+def snapshot_options(dialect: Dialect) -> dict[str, str]:
+    """Return what a connection needs to read the rows of one moment."""
+    # A transaction of SQLite always does.
+    return {} if dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+
+
+def lost_a_race(error: DBAPIError) -> bool:
+    """Tell whether a transaction failed only because another one came first."""
+    return getattr(error.orig, "sqlstate", None) == "40001"
+
+
+@contextmanager
+def snapshot() -> Iterator[Connection]:
+    """Read several tables as they were at one moment, on either database."""
+    with db.engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        yield connection
 
 
 def release() -> None:

@@ -1,7 +1,7 @@
 """Debts: what members are owed, written with the change that makes it so, and paid.
 
 A debt is a row. It is written in the transaction of the change, is unique, and goes
-when the member has the object, verified. Damage that a reader met is a debt, too.
+when the member has the object, verified. Damage is one, too: see `storage.damage`.
 """
 
 import logging
@@ -11,22 +11,23 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import delete, select, update
 
 from raid import repair
 from raid.array import Array
 from raid.errors import BlobDamaged, MemberError, RaidError
+from raid.holdings import Holding
 from raid.keys import manifest_key
-from raid.manifest import Form, Manifest
-from raid.reader import BlobRef
-from raid.segments import Damage
+from raid.manifest import Form
+from raid.rebuild import Filler
 from raid.shards import object_key
 from raid.superblock import StoredState
 from raid.writer import Stored
-from storage import maps
-from storage.blobref import manifest_of, reference
+from storage import history, maps, marks, supply
+from storage.blobref import manifest_of
 from storage.db import db, release, transaction, utcnow
-from storage.models import NONE, Blob, BlobState, Debt, DebtKind, MemberRow, Reason
+from storage.errors import SlotGone
+from storage.models import NONE, Blob, Debt, DebtKind, Reason
 from storage.runtime import runtime
 
 TAKES_WRITES = (StoredState.IN_SYNC, StoredState.REBUILDING)
@@ -70,6 +71,7 @@ def owe(locked: maps.LockedMap, stored: Stored, lacks: Sequence[_Owed]) -> None:
     for member, *_ in lacks:
         if member.state == StoredState.IN_SYNC:
             locked.set_state(member, StoredState.STALE)
+            history.note_state(locked.session, member, StoredState.IN_SYNC)
             _LOG.warning(
                 "A member missed a write and is stale.",
                 extra={"fields": {"slot": member.slot, "member": member.uuid}},
@@ -77,13 +79,28 @@ def owe(locked: maps.LockedMap, stored: Stored, lacks: Sequence[_Owed]) -> None:
 
 
 def _owed_shards(locked: maps.LockedMap, stored: Stored) -> Iterable[_Owed]:
-    members = locked.by_slot()
+    members, newcomers = locked.by_slot(), locked.newcomers()
     for number, row in enumerate(stored.rows):
         for role, slot in enumerate(row.slots):
+            if slot not in members:
+                raise SlotGone
             member = members[slot]
             held = stored.holders[number][role] == member.uuid
-            if not held or member.state not in TAKES_WRITES:
+            if _misses(member, held=held):
                 yield member, DebtKind.SHARD, number, role
+            if slot in newcomers:
+                yield newcomers[slot], DebtKind.SHARD, number, role
+
+
+def _misses(member: maps.LockedMember, *, held: bool) -> bool:
+    """Tell whether a member lacks what it should hold; a retired one is owed nothing.
+
+    What one that doesn't take writes holds counts as missed: nobody knows since when
+    it is away.
+    """
+    if member.state == StoredState.RETIRED:
+        return False
+    return not held or member.state not in TAKES_WRITES
 
 
 def _owed_manifests(
@@ -94,12 +111,26 @@ def _owed_manifests(
     """A combined role brings the manifest along, so its slot is owed no other."""
     combined = stored.form == Form.COMBINED
     with_role = set(stored.rows[0].slots) if combined else set()
+    newcomers = locked.newcomers()
     for slot, member in locked.by_slot().items():
         if slot in with_role:
             continue
         held = slot in stored.manifest_on and wrote_to.get(slot) == member.uuid
-        if not held or member.state not in TAKES_WRITES:
+        if not member.leaving and _misses(member, held=held):
             yield member, DebtKind.MANIFEST, NONE, NONE
+        if slot in newcomers:
+            yield newcomers[slot], DebtKind.MANIFEST, NONE, NONE
+
+
+def name_of(holding: Holding) -> tuple[DebtKind, int, int]:
+    """Return what a debt of an object is: its kind, segment and role.
+
+    A shard without a segment is all that a slot holds of a blob: it stands for what
+    can't be named while the manifest can't be read.
+    """
+    if holding.segment is None or holding.role is None:
+        return DebtKind.MANIFEST, NONE, NONE
+    return DebtKind.SHARD, holding.segment, holding.role
 
 
 def _row(
@@ -114,47 +145,6 @@ def _row(
         "role": role,
         "attempt": attempt,
         "reason": Reason.AWAY,
-    }
-
-
-def note_damage(found: Iterable[Damage]) -> int:
-    """Write a debt for each bad object of a live blob; nobody becomes stale."""
-    with transaction() as session:
-        columns = select(MemberRow.slot, MemberRow.uuid)
-        members = {row.slot: row.uuid for row in session.execute(columns)}
-        wanted = {damage.blob for damage in found}
-        live = dict(
-            session.execute(
-                select(Blob.uuid, Blob.attempt).where(
-                    Blob.uuid.in_(wanted), Blob.state == BlobState.LIVE
-                )
-            ).all()
-        )
-        rows = [
-            _damage_row(damage, members[damage.slot], live[damage.blob])
-            for damage in found
-            if damage.blob in live and damage.slot in members
-        ]
-        add(session, rows)
-    for damage in found:
-        _LOG.warning(
-            "An object is bad: %s",
-            damage.reason,
-            extra={"fields": {"slot": damage.slot, "object": damage.key}},
-        )
-    return len(rows)
-
-
-def _damage_row(damage: Damage, member: UUID, attempt: int) -> dict[str, Any]:
-    shard = damage.segment is not None and damage.role is not None
-    return {
-        "member_uuid": member,
-        "kind": DebtKind.SHARD if shard else DebtKind.MANIFEST,
-        "blob": damage.blob,
-        "segment": damage.segment if shard else NONE,
-        "role": damage.role if shard else NONE,
-        "attempt": attempt,
-        "reason": Reason.DAMAGED,
     }
 
 
@@ -183,13 +173,15 @@ class _Outcome:
 def pay(array: Array, stop: Stop = lambda: False) -> int:
     """Pay what is due to every member that takes writes; returns how much was paid."""
     paid = 0
-    for slot in array.writable():
-        while not stop():
-            due = _due(array.uuid_of(slot))
+    for member in array.takers():
+        seat = array.seat(member)
+        while seat is not None and not stop():
+            due = _due(member)
             if not due:
                 break
             outcome = _Outcome([], [], [])
-            go_on = _pay_batch(array, slot, due, outcome, stop)
+            source = None if seat[0] is array else array
+            go_on = _pay_batch(*seat, due, outcome, stop, source)
             _write_down(outcome)
             paid += len(outcome.paid)
             if not go_on:
@@ -221,14 +213,19 @@ def _due(member: UUID) -> list[Due]:
 
 
 def _pay_batch(
-    array: Array, slot: int, due: list[Due], outcome: _Outcome, stop: Stop
+    array: Array,
+    slot: int,
+    due: list[Due],
+    outcome: _Outcome,
+    stop: Stop,
+    source: Array | None = None,
 ) -> bool:
     """Pay one after the other; False when the member itself made trouble."""
     for debt in due:
         if stop():
             return False
         try:
-            _pay(array, slot, debt)
+            _pay(array, slot, debt, source)
             outcome.paid.append(debt)
         except MemberError as error:
             outcome.late.append(debt)
@@ -249,36 +246,24 @@ def _report(debt: Due, slot: int, error: RaidError) -> None:
         _LOG.warning("A debt can't be paid yet: %s", error, extra={"fields": fields})
 
 
-def _pay(array: Array, slot: int, debt: Due) -> None:
-    """Give the member the object if its blob is live, and take it back if not.
-
-    A purge that starts in between lists the member's objects only after its own row
-    was written, so either it finds ours or we find its row.
-    """
-    ref = _live(debt.blob)
+def _pay(array: Array, slot: int, debt: Due, source: Array | None = None) -> None:
+    """Give the member the object if its blob is live, and take it back if not."""
+    ref = supply.live([debt.blob]).get(debt.blob)
     if ref is None:
         return
-    manifest = manifest_of(runtime(), array, ref)
+    manifest = manifest_of(runtime(), source or array, ref)
     if debt.kind == DebtKind.MANIFEST:
+        keys = [manifest_key(manifest.blob, manifest.attempt)]
         repair.put_manifest(array, slot, manifest)
+    elif debt.segment == NONE:
+        own = runtime()
+        filler = Filler(source or array, array, slot, own.pool, own.note_damage)
+        keys = filler.give_all(manifest)
     else:
-        repair.put_shard(array, slot, manifest, debt.segment, debt.role)
-    if _live(debt.blob) is None:
-        with array.using(slot) as member:
-            member.delete(_key(manifest, debt))
-
-
-def _key(manifest: Manifest, debt: Due) -> str:
-    if debt.kind == DebtKind.MANIFEST:
-        return manifest_key(manifest.blob, manifest.attempt)
-    return object_key(manifest, debt.segment, debt.role)
-
-
-def _live(uuid: UUID) -> BlobRef | None:
-    blob = db.session.get(Blob, uuid, populate_existing=True)
-    release()
-    live = blob is not None and blob.state == BlobState.LIVE
-    return reference(blob) if blob is not None and live else None
+        keys = [object_key(manifest, debt.segment, debt.role)]
+        where = (manifest, debt.segment, debt.role)
+        repair.put_shard(array, slot, *where, source=source)
+    supply.take_back_dead(array, slot, {debt.blob: keys})
 
 
 def _write_down(outcome: _Outcome) -> None:
@@ -293,7 +278,7 @@ def _write_down(outcome: _Outcome) -> None:
             session.execute(
                 update(Blob).where(Blob.uuid.in_(damaged)).values(damaged=True)
             )
-        _clear_marks(session, touched)
+        marks.clear(session, touched)
 
 
 def _forget(session: maps.AnySession, paid: list[Due]) -> None:
@@ -313,30 +298,35 @@ def _same(debt: Due) -> tuple[Any, ...]:
     )
 
 
+def later(tries: int, longest: float = LONGEST_WAIT) -> dict[str, Any]:
+    """Return the values of a debt that could not be paid: it waits ever longer."""
+    wait = min(longest, FIRST_WAIT * 2 ** min(tries, 20))
+    return {"tries": tries + 1, "due_at": utcnow() + timedelta(seconds=wait)}
+
+
 def _put_off(session: maps.AnySession, debt: Due, *, hopeless: bool) -> None:
     longest = LONGEST_WAIT_HOPELESS if hopeless else LONGEST_WAIT
-    wait = min(longest, FIRST_WAIT * 2 ** min(debt.tries, 20))
-    values: dict[str, Any] = {
-        "tries": Debt.tries + 1,
-        "due_at": utcnow() + timedelta(seconds=wait),
-    }
+    values = later(debt.tries, longest)
     if hopeless:
         # It would keep the member out for ever; the blob is marked instead.
         values["reason"] = Reason.DAMAGED
     session.execute(update(Debt).where(*_same(debt)).values(values))
 
 
-def _clear_marks(session: maps.AnySession, blobs: set[UUID]) -> None:
-    """Take the marks off blobs that every member has as it should be."""
-    if not blobs:
-        return
-    owed = exists().where(Debt.blob == Blob.uuid)
-    session.execute(
-        update(Blob)
-        .where(Blob.uuid.in_(blobs), Blob.at_risk | Blob.damaged, ~owed)
-        .values(at_risk=False, damaged=False)
-        .execution_options(synchronize_session=False)
-    )
+def forgive(session: maps.AnySession, member: UUID) -> None:
+    """Forget what a member is owed: it was ended for ever."""
+    session.execute(delete(Debt).where(Debt.member_uuid == member))
+
+
+def hurry_hopeless() -> None:
+    """Try again what could not be made of what was there: more may be there now."""
+    with transaction() as session:
+        session.execute(
+            update(Debt)
+            .where(Debt.reason == Reason.DAMAGED, Debt.due_at > utcnow())
+            .values(due_at=utcnow())
+            .execution_options(synchronize_session=False)
+        )
 
 
 def hurry(member: UUID) -> None:

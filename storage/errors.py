@@ -9,9 +9,13 @@ __all__ = [
     "ArrayExists",
     "BlobGone",
     "CannotCreate",
+    "CannotRecover",
     "Fenced",
     "NoArray",
+    "NotNow",
     "RaidError",
+    "Refused",
+    "SlotGone",
     "StorageError",
     "WrongDigest",
     "WrongLength",
@@ -37,6 +41,12 @@ class NoArray(StorageError):
         )
 
 
+class NotNow(StorageError):
+    """Something waits until the array is as it must be for it."""
+
+    code = "not_now"
+
+
 class ArrayExists(StorageError):
     """An array can't be made where there is one."""
 
@@ -51,6 +61,20 @@ class CannotCreate(StorageError):
     code = "cannot_create"
 
 
+class Refused(StorageError):
+    """A change of the members that makes no sense now; nothing was changed."""
+
+    status = 409
+    code = "not_possible"
+
+
+class CannotRecover(StorageError):
+    """The database can't be rebuilt as things are; nothing was changed."""
+
+    status = 409
+    code = "cannot_recover"
+
+
 class Fenced(StorageError):
     """Another process took the upload over; nothing of it is kept."""
 
@@ -60,6 +84,18 @@ class Fenced(StorageError):
         super().__init__(
             "The upload stood still for so long that it was given up. "
             "Nothing was changed. Try again."
+        )
+
+
+class SlotGone(StorageError):
+    """A slot that the upload was written to was given up meanwhile."""
+
+    code = "upload_interrupted"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The array became smaller while this was uploaded. Nothing was kept. "
+            "Try again."
         )
 
 

@@ -2,7 +2,7 @@
 
     in_sync -> stale         it missed a write
     stale -> rebuilding      it is back, and takes new writes
-    rebuilding -> in_sync    it is owed nothing any more
+    rebuilding -> in_sync    it is owed nothing, and all it holds was looked at
 
 Every arrow is an event. The first change is made by whoever writes (`debts.owe`), the
 others by the worker, which then gives every member a superblock of the new event.
@@ -18,49 +18,150 @@ from raid import repair
 from raid.array import Array
 from raid.errors import MemberError, ObjectExists
 from raid.superblock import StoredState, Superblock
-from storage import debts, maps
+from storage import debts, history, maps, marks, succession
 from storage.db import db, release, transaction
-from storage.models import ArrayRow, Debt, DebtKind, MemberRow, Reason
+from storage.jobs import table
+from storage.models import ArrayRow, Debt, DebtKind, JobKind, MemberRow, Reason
+from storage.runtime import runtime
 
+_FILLING = (JobKind.REBUILD, JobKind.REPLACE, JobKind.INVENTORY)
+_UNTOLD = (StoredState.FAULTY, StoredState.RETIRED)
 _LOG = logging.getLogger("holdfast.array")
 
 
-def reachable(array: Array, slot: int) -> bool:
+def reachable(array: Array, member: UUID) -> bool:
     """Tell whether a member answered when it was last asked, and takes writes."""
+    seat = array.seat(member)
+    if seat is None:
+        return False
+    seated, slot = seat
     return (
-        slot in array.members
-        and not array.health.unreachable(slot)
-        and array.health.usable(slot, write=True)
+        slot in seated.members
+        and not seated.health.unreachable(slot)
+        and seated.health.usable(slot, write=True)
     )
 
 
 def welcome(array: Array) -> int:
     """Let stale members that are back take new writes again; returns how many."""
+    done = _distrust(array)
     back = [
         entry.member
         for entry in array.map.slots
-        if entry.state == StoredState.STALE and reachable(array, entry.slot)
+        if entry.state == StoredState.STALE and reachable(array, entry.member)
     ]
-    changed = _change(back, StoredState.STALE, StoredState.REBUILDING)
+    if not back:
+        return done
+    changed = []
+    with transaction() as session:
+        locked = maps.lock(session)
+        for row in locked.members:
+            if locked.readonly or row.uuid not in back:
+                continue
+            if row.state == StoredState.STALE and row.slot is not None:
+                _to_rebuilding(locked, row)
+                changed.append(row.uuid)
     for uuid in changed:
         debts.hurry(uuid)
-    return len(changed)
+    if changed:
+        debts.hurry_hopeless()
+    return done + len(changed)
+
+
+def _to_rebuilding(locked: maps.LockedMap, row: maps.LockedMember) -> None:
+    """Take it back; what it holds is looked at anew, whoever had begun to."""
+    locked.set_state(row, StoredState.REBUILDING)
+    history.note_state(locked.session, row, StoredState.STALE)
+    if row.inventory_due:
+        succession.cancel_jobs(locked.session, row.uuid, JobKind.INVENTORY)
+        table.add(locked.session, JobKind.INVENTORY, member=row.uuid, slot=row.slot)
+
+
+def _distrust(array: Array) -> int:
+    """Write down the members that are older than they were: they are stale."""
+    own = runtime()
+    older = {uuid for uuid in own.rolled_back if array.seat(uuid) is not None}
+    own.rolled_back -= older
+    changed = 0
+    if not older or array.map.readonly:
+        return changed
+    with transaction() as session:
+        locked = maps.lock(session)
+        for row in locked.members:
+            if row.uuid not in older or row.slot is None:
+                continue
+            if row.state in (StoredState.IN_SYNC, StoredState.REBUILDING):
+                locked.set_state(row, StoredState.STALE)
+                changed += 1
+            # What it was told is gone, and it is told again.
+            locked.change(row, inventory_due=True, superblock_event=1)
+            history.note(session, "member_older", slot=row.slot, member=row.uuid)
+    own.forget_map()
+    return changed
 
 
 def settle(array: Array) -> int:
-    """Put members in sync that are owed nothing any more; returns how many."""
+    """Put members in sync that lack nothing any more; returns how many."""
     waiting = [
-        entry.member
-        for entry in array.map.slots
-        if entry.state == StoredState.REBUILDING and reachable(array, entry.slot)
+        *(e.member for e in array.map.slots if e.state == StoredState.REBUILDING),
+        *(newcomer.member for newcomer in array.newcomers()),
     ]
-    ready = [uuid for uuid in waiting if not _owes(uuid)]
-    return len(_change(ready, StoredState.REBUILDING, StoredState.IN_SYNC))
+    ready = [uuid for uuid in waiting if reachable(array, uuid) and _is_whole(uuid)]
+    over = [newcomer.member for newcomer in array.newcomers()]
+    if not ready and not over:
+        return 0
+    with transaction() as session:
+        locked = maps.lock(session)
+        if locked.readonly:
+            return 0
+        changed = sum(
+            _settle_one(locked, row, ready=row.uuid in ready)
+            for row in locked.members
+            if row.state == StoredState.REBUILDING
+        )
+        slots = locked.by_slot().values()
+        if changed and all(row.state == StoredState.IN_SYNC for row in slots):
+            marks.clear_all(session)
+    return changed
 
 
-def _owes(member: UUID, session: maps.AnySession | None = None) -> bool:
+def _settle_one(locked: maps.LockedMap, row: maps.LockedMember, *, ready: bool) -> bool:
+    """Put a member in sync, into the slot it was filled for if it has none."""
+    session = locked.session
+    if ready and not row.inventory_due and _is_whole(row.uuid, session):
+        if row.target is None:
+            locked.set_state(row, StoredState.IN_SYNC)
+            history.note_state(session, row, StoredState.REBUILDING)
+        else:
+            old = locked.by_slot()[row.target]
+            succession.succeed(locked, old, row, StoredState.IN_SYNC)
+        return True
+    if row.target is not None and _was_called_off(row, session):
+        succession.end(locked, row)
+        why = "Its replacement was called off."
+        history.note(session, "member_retired", member=row.uuid, url=row.url, why=why)
+        return True
+    return False
+
+
+def _was_called_off(row: maps.LockedMember, session: maps.AnySession) -> bool:
+    """Tell whether the copy to a newcomer ended before it was whole."""
+    return row.inventory_due and not table.active(session, JobKind.REPLACE, row.uuid)
+
+
+def _is_whole(member: UUID, session: maps.AnySession | None = None) -> bool:
+    """Tell whether a member owes nothing and nobody is filling it any more."""
+    asked = session or db.session
+    busy = any(table.active(asked, kind, member) for kind in _FILLING)
+    whole = not busy and not _owes(member, asked)
+    if session is None:
+        release()
+    return whole
+
+
+def _owes(member: UUID, session: maps.AnySession) -> bool:
     """Tell whether a member lacks anything; what is bad on it is another matter."""
-    found = (session or db.session).scalar(
+    found = session.scalar(
         select(Debt.id)
         .where(
             Debt.member_uuid == member,
@@ -68,35 +169,14 @@ def _owes(member: UUID, session: maps.AnySession | None = None) -> bool:
         )
         .limit(1)
     )
-    if session is None:
-        release()
     return found is not None
-
-
-def _change(members: list[UUID], before: StoredState, after: StoredState) -> list[UUID]:
-    if not members:
-        return []
-    changed = []
-    with transaction() as session:
-        locked = maps.lock(session)
-        if locked.readonly:
-            return []
-        for row in locked.members:
-            if row.uuid not in members or row.state != before:
-                continue
-            if after == StoredState.IN_SYNC and _owes(row.uuid, session):
-                continue
-            locked.set_state(row, after)
-            changed.append(row.uuid)
-            fields = {"slot": row.slot, "member": row.uuid, "state": after.value}
-            _LOG.info("A member changed its state.", extra={"fields": fields})
-    return changed
 
 
 @dataclass(frozen=True)
 class _Late:
     """A member that has not been given the superblock of the present event."""
 
+    array: Array
     slot: int
     member: UUID
     superblock: Superblock
@@ -107,7 +187,7 @@ def write_superblocks(array: Array) -> int:
     written = 0
     for late in _late(array):
         try:
-            repair.put_superblock(array, late.slot, late.superblock)
+            repair.put_superblock(late.array, late.slot, late.superblock)
         except ObjectExists as error:
             _LOG.error("A member has another superblock of this event: %s", error)
             continue
@@ -133,13 +213,15 @@ def _late(array: Array) -> list[_Late]:
     """Make the superblocks out of one snapshot of the rows."""
     row = db.session.scalars(select(ArrayRow)).one()
     members = db.session.scalars(select(MemberRow)).all()
-    late = [
-        _Late(member.slot, member.uuid, maps.superblock(row, members, member.uuid))
-        for member in members
-        if member.slot is not None
-        and 0 < member.superblock_event < row.event
-        and member.slot in array.members
-        and not array.health.unreachable(member.slot)
-    ]
+    late = []
+    for member in members:
+        seat = array.seat(member.uuid)
+        if seat is None or not 0 < member.superblock_event < row.event:
+            continue
+        seated, slot = seat
+        known = slot in seated.members and not seated.health.unreachable(slot)
+        if known and member.state not in _UNTOLD:
+            superblock = maps.superblock(row, members, member.uuid)
+            late.append(_Late(seated, slot, member.uuid, superblock))
     release()
     return late

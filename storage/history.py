@@ -50,6 +50,20 @@ def note(
     _LOG.log(level, term.sentence(slot, fields), extra={"fields": told})
 
 
+def note_state(
+    session: maps.AnySession, member: maps.LockedMember, before: str
+) -> None:
+    """Add the event of a change of a stored state that was just made."""
+    note(
+        session,
+        "member_state",
+        slot=member.slot,
+        member=member.uuid,
+        before=str(before),
+        after=str(member.state),
+    )
+
+
 def record(word: str, **said: Any) -> None:
     """Add an event in a transaction of its own; see `note`."""
     with transaction() as session:

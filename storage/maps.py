@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Table, select, update
 from sqlalchemy.orm import Session, scoped_session
 
-from raid.array import ArrayMap, SlotEntry
+from raid.array import ArrayMap, SlotEntry, Waiting
 from raid.errors import ArrayReadOnly
 from raid.geometry import Level, shape_of
 from raid.superblock import MemberEntry, StoredState, Superblock
@@ -41,6 +41,10 @@ class LockedMember:
     uuid: UUID
     slot: int | None
     state: str
+    url: str = ""
+    target: int | None = None
+    leaving: bool = False
+    inventory_due: bool = False
 
 
 @dataclass
@@ -57,14 +61,32 @@ class LockedMap:
         """Return the members that have a slot."""
         return {one.slot: one for one in self.members if one.slot is not None}
 
+    def newcomers(self) -> dict[int, LockedMember]:
+        """Return the members on their way into a slot, by that slot."""
+        return {one.target: one for one in self.members if one.target is not None}
+
     def set_state(self, member: LockedMember, state: StoredState) -> None:
-        """Change a stored state; all changes of one transaction are one event."""
+        """Change a stored state; all changes of one transaction are one event.
+
+        What a member missed is owed to it, but who was away may also have lost
+        something, so it is looked at before it counts as in sync again.
+        """
         if member.state == state:
             return
-        member.state = state
+        stale = state == StoredState.STALE
+        self.change(member, state=state, **({"inventory_due": True} if stale else {}))
+
+    def change(self, member: LockedMember, **values: Any) -> None:
+        """Change what the map says of a member, as a part of this event."""
+        for name, value in values.items():
+            setattr(member, "target" if name == "target_slot" else name, value)
         self.session.execute(
-            update(_MEMBERS).where(_MEMBERS.c.uuid == member.uuid).values(state=state)
+            update(_MEMBERS).where(_MEMBERS.c.uuid == member.uuid).values(values)
         )
+        self.touch()
+
+    def touch(self) -> None:
+        """Make this transaction an event; the superblocks will follow."""
         if not self.changed:
             self.changed = True
             self.session.execute(
@@ -84,7 +106,15 @@ _ARRAYS = cast(Table, ArrayRow.__table__)
 _MEMBERS = cast(Table, MemberRow.__table__)
 # Made once, and without objects: every upload asks this.
 _LOCK = select(_ARRAYS.c.readonly, _ARRAYS.c.readonly_why).with_for_update()
-_LOCKED = select(_MEMBERS.c.uuid, _MEMBERS.c.slot, _MEMBERS.c.state)
+_LOCKED = select(
+    _MEMBERS.c.uuid,
+    _MEMBERS.c.slot,
+    _MEMBERS.c.state,
+    _MEMBERS.c.url,
+    _MEMBERS.c.target_slot,
+    _MEMBERS.c.leaving,
+    _MEMBERS.c.inventory_due,
+)
 
 
 def lock(session: AnySession) -> LockedMap:
@@ -117,11 +147,26 @@ def load(connection: Connection) -> ArrayMap:
     rows = connection.execute(select(MemberRow.__table__)).all()
     slots = sorted(
         (
-            SlotEntry(row.slot, row.uuid, StoredState(row.state), row.url)
+            SlotEntry(
+                row.slot,
+                row.uuid,
+                StoredState(row.state),
+                row.url,
+                row.leaving,
+                row.superblock_event,
+            )
             for row in rows
             if row.slot is not None
         ),
         key=lambda entry: entry.slot,
+    )
+    waiting = sorted(
+        (
+            Waiting(row.uuid, StoredState(row.state), row.url, row.target_slot)
+            for row in rows
+            if row.slot is None
+        ),
+        key=lambda member: member.member.bytes,
     )
     level = Level(array.level)
     return ArrayMap(
@@ -132,6 +177,7 @@ def load(connection: Connection) -> ArrayMap:
         array.event,
         tuple(slots),
         array.readonly,
+        tuple(waiting),
     )
 
 
@@ -173,7 +219,8 @@ def note_rollback() -> None:
                     "The members know of later changes than the database, so the "
                     "database was probably restored from an old backup. Files can be "
                     "read, and nothing is written or removed. Put the newest database "
-                    "back, then start again."
+                    "back and start again, or bring it up to date from the members "
+                    "with: flask array recover."
                 ),
             )
         )

@@ -25,6 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     false,
+    func,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
@@ -207,7 +208,8 @@ class Blob(Base):
 
     __table_args__ = (
         Index("ix_blobs_due", "state", "due_at"),
-        Index("ix_blobs_slots", "slots"),
+        # Everything that "what if this dies" asks: answered without the rows.
+        Index("ix_blobs_lie", "state", "slots", "redundancy", "share"),
         Index("ix_blobs_verified", "verified_at"),
     )
 
@@ -303,10 +305,14 @@ class Outbox(Base):
     id: Mapped[int] = mapped_column(_Serial, primary_key=True)
     name: Mapped[str] = mapped_column(String(32))
     key: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime] = mapped_column(UTCDateTime, server_default=func.now())
 
 
 class JournalEntry(Base):
-    """A frozen entry of the journal, kept until every member has it."""
+    """A frozen entry of the journal, kept until every member has a later snapshot.
+
+    Numbers beyond `arrays.journal_number` are parts of a snapshot that is being made.
+    """
 
     __tablename__ = "journal_entries"
 

@@ -4,6 +4,10 @@ due -> tombstones are owed to every member      (rows, one transaction)
     -> tombstones on m+1 members                (whoever finds objects knows)
     -> objects go, the member acknowledges      (its debt goes)
     -> all have: tombstones go, then the row
+
+Tombstones never fill a member. Each stands where a manifest stood that is no smaller on
+the disk, they come in batches, and the reserve is there for a batch. A member that has
+no byte left gives its objects up without one, as soon as m+1 others hold theirs.
 """
 
 import logging
@@ -11,13 +15,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import delete, exists, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, exists, or_, select, tuple_, update
 
 from raid import repair
 from raid.array import Array
-from raid.errors import MemberError, MemberReadOnly
+from raid.errors import MemberError, MemberFull, MemberMissing, MemberReadOnly
 from raid.keys import blob_prefix, manifest_key
 from raid.manifest import Form
+from raid.superblock import StoredState
 from storage import debts, maps
 from storage.db import db, release, transaction, utcnow
 from storage.models import Blob, BlobState, Debt, DebtKind, MemberRow
@@ -26,8 +31,11 @@ BATCH = 64
 _LOG = logging.getLogger("holdfast.purge")
 _PLAIN = {"synchronize_session": False}
 
-Held = dict[UUID, set[int]]
-"""Blobs, and the slots of which something is true."""
+Held = dict[UUID, set[UUID]]
+"""Blobs, and the members of which something is true."""
+
+Failed = list[tuple[UUID, UUID]]
+"""What was not done: by which member, and the blob at which it failed."""
 
 
 def begin_due() -> int:
@@ -82,7 +90,10 @@ def _owe_tombstones(session: maps.AnySession, blobs: Sequence[UUID]) -> None:
         ).all()
     )
     members = session.scalars(
-        select(MemberRow.uuid).where(MemberRow.slot.is_not(None))
+        select(MemberRow.uuid).where(
+            MemberRow.slot.is_not(None) | MemberRow.target_slot.is_not(None),
+            MemberRow.state != StoredState.RETIRED,
+        )
     ).all()
     debts.add(
         session,
@@ -99,35 +110,64 @@ def _owe_tombstones(session: maps.AnySession, blobs: Sequence[UUID]) -> None:
     )
 
 
+def owe_to(session: maps.AnySession, member: UUID) -> None:
+    """Owe a member that comes into a slot the tombstones of every purge on its way.
+
+    It has none of those objects; but a member that owes no tombstone counts as one
+    that has it.
+    """
+    purging = select(Blob.uuid, Blob.attempt).where(Blob.state == BlobState.PURGING)
+    debts.add(
+        session,
+        [
+            {
+                "member_uuid": member,
+                "kind": DebtKind.TOMBSTONE,
+                "blob": row.uuid,
+                "attempt": row.attempt,
+            }
+            for row in session.execute(purging)
+        ],
+    )
+
+
 def run(array: Array, stop: debts.Stop = lambda: False) -> int:
-    """Go on with every purge that can go on now; returns how many ended."""
+    """Go on with every purge that can go on now; returns how many ended.
+
+    A member that fails is left alone for the rest of the round, so what only waits for
+    it does not keep the others from their turn.
+    """
     ended = 0
     last: list[UUID] = []
+    failed: Failed = []
     while not stop():
         begin_due()
-        blobs = _waiting(array)
+        blobs = _waiting(array, failed)
         if not blobs or blobs == last:
             break
-        ended += advance(array, blobs)
+        ended += _advance(array, blobs, failed)
         last = blobs
+    _put_off(failed)
     if ended:
         _LOG.info("Blobs were purged.", extra={"fields": {"blobs": ended}})
     return ended
 
 
-def _waiting(array: Array) -> list[UUID]:
-    """Return blobs being purged of which a reachable member knows nothing yet."""
+def _waiting(array: Array, failed: Failed) -> list[UUID]:
+    """Return blobs being purged that can go further on a member that is here."""
+    everyone, sick = _everyone(array), {member for member, _ in failed}
     # A read-only one takes no tombstone; its blobs must not keep the others waiting.
-    here = [
-        array.uuid_of(slot)
-        for slot in array.readable()
-        if not isinstance(array.health.error(slot), MemberReadOnly)
-    ]
+    here = {one for one in everyone - sick if _takes_tombstones(array, one)}
     owed = exists().where(Debt.blob == Blob.uuid)
-    owed_here = owed.where(Debt.member_uuid.in_(here))
+    wanted: list[ColumnElement[bool]] = [
+        owed.where(Debt.member_uuid.in_(here), Debt.due_at <= utcnow())
+    ]
+    if here >= everyone:
+        # What every member has let go of ends on all of them, or waits.
+        wanted.append(~owed)
     found = db.session.scalars(
         select(Blob.uuid)
-        .where(Blob.state == BlobState.PURGING, owed_here | ~owed)
+        .where(Blob.state == BlobState.PURGING, or_(*wanted))
         .order_by(Blob.tombstoned_at, Blob.uuid)
         .limit(BATCH)
     ).all()
@@ -135,12 +175,34 @@ def _waiting(array: Array) -> list[UUID]:
     return list(found)
 
 
+def _everyone(array: Array) -> set[UUID]:
+    """Return the members that must let go of what is purged."""
+    slots = [e.member for e in array.map.slots if e.state is not StoredState.RETIRED]
+    return {*slots, *(waiting.member for waiting in array.newcomers())}
+
+
+def _takes_tombstones(array: Array, member: UUID) -> bool:
+    seat = array.seat(member)
+    if seat is None:
+        return False
+    seated, slot = seat
+    error = seated.health.error(slot)
+    return slot in seated.readable() and not isinstance(error, MemberReadOnly)
+
+
 def advance(array: Array, blobs: Sequence[UUID]) -> int:
     """Take these purges as far as the members allow; returns how many ended."""
+    failed: Failed = []
+    ended = _advance(array, blobs, failed)
+    _put_off(failed)
+    return ended
+
+
+def _advance(array: Array, blobs: Sequence[UUID], failed: Failed) -> int:
     rows, owed = _look(blobs)
-    everyone = {entry.slot for entry in array.map.slots}
-    due = _by_slot(array, owed)
-    told = _tell(array, rows, due)
+    everyone = _everyone(array)
+    due = _by_member(everyone, owed)
+    told, full = _tell(array, rows, due, failed)
     enough = array.map.shape.m + 1
     sure = {
         uuid
@@ -150,13 +212,19 @@ def advance(array: Array, blobs: Sequence[UUID]) -> int:
     done = _on_members(
         array,
         {
-            slot: [uuid for uuid in wanted if uuid in sure and slot in told[uuid]]
-            for slot, wanted in due.items()
+            member: [
+                uuid
+                for uuid in wanted
+                if uuid in sure and (member in told[uuid] or (member, uuid) in full)
+            ]
+            for member, wanted in due.items()
         },
-        _erase_with(array),
+        _erase,
+        failed,
     )
-    _acknowledge(array, done)
-    return _finish(array, [uuid for uuid in rows if done[uuid] >= _owing(due, uuid)])
+    _acknowledge(done)
+    over = [uuid for uuid in rows if done[uuid] >= _owing(due, uuid)]
+    return _finish(array, over, failed)
 
 
 def _look(blobs: Sequence[UUID]) -> tuple[dict[UUID, Blob], list[tuple[UUID, UUID]]]:
@@ -171,75 +239,98 @@ def _look(blobs: Sequence[UUID]) -> tuple[dict[UUID, Blob], list[tuple[UUID, UUI
     return {row.uuid: row for row in rows}, [(row[0], row[1]) for row in owed]
 
 
-def _by_slot(array: Array, owed: Iterable[tuple[UUID, UUID]]) -> dict[int, list[UUID]]:
-    slots = {entry.member: entry.slot for entry in array.map.slots}
-    due: dict[int, list[UUID]] = defaultdict(list)
+def _by_member(
+    everyone: set[UUID], owed: Iterable[tuple[UUID, UUID]]
+) -> dict[UUID, list[UUID]]:
+    due: dict[UUID, list[UUID]] = defaultdict(list)
     for blob, member in owed:
-        if member in slots:
-            due[slots[member]].append(blob)
+        if member in everyone:
+            due[member].append(blob)
     return due
 
 
-def _owing(due: Mapping[int, list[UUID]], uuid: UUID) -> set[int]:
-    return {slot for slot, blobs in due.items() if uuid in blobs}
+def _owing(due: Mapping[UUID, list[UUID]], uuid: UUID) -> set[UUID]:
+    return {member for member, blobs in due.items() if uuid in blobs}
 
 
 def _tell(
-    array: Array, rows: Mapping[UUID, Blob], due: Mapping[int, list[UUID]]
-) -> Held:
-    """Put tombstones on the members that have none; they fit on a full one, too."""
+    array: Array,
+    rows: Mapping[UUID, Blob],
+    due: Mapping[UUID, list[UUID]],
+    failed: Failed,
+) -> tuple[Held, set[tuple[UUID, UUID]]]:
+    """Put tombstones on the members that have none; they fit on a full one, too.
 
-    def put(slot: int, uuid: UUID) -> None:
+    Returns who has them, and who has not one byte left even of the reserve.
+    """
+    full: set[tuple[UUID, UUID]] = set()
+
+    def put(seated: Array, slot: int, uuid: UUID) -> None:
         blob = rows[uuid]
         since = maps.microseconds(blob.tombstoned_at or blob.created_at)
-        repair.put_tombstone(array, slot, uuid, blob.attempt, since)
+        try:
+            repair.put_tombstone(seated, slot, uuid, blob.attempt, since)
+        except MemberFull:
+            full.add((seated.uuid_of(slot), uuid))
 
-    wanted = {slot: [u for u in blobs if u in rows] for slot, blobs in due.items()}
-    return _on_members(array, wanted, put)
+    wanted = {member: [u for u in blobs if u in rows] for member, blobs in due.items()}
+    held = _on_members(array, wanted, put, failed)
+    for member, uuid in full:
+        held[uuid].discard(member)
+    return held, full
 
 
 def _on_members(
     array: Array,
-    work: Mapping[int, Sequence[UUID]],
-    step: Callable[[int, UUID], None],
+    work: Mapping[UUID, Sequence[UUID]],
+    step: Callable[[Array, int, UUID], None],
+    failed: Failed,
 ) -> Held:
-    """Do a step for the blobs of each slot, the members side by side."""
+    """Do a step for the blobs of each member, the members side by side.
 
-    def on_slot(slot: int) -> list[UUID]:
+    A member goes no further than to the blob at which it fails, in this round.
+    """
+
+    def on_member(member: UUID) -> list[UUID]:
         done: list[UUID] = []
+        seat = array.seat(member)
+        if seat is None:
+            return done
+        seated, slot = seat
         try:
-            for uuid in work[slot]:
-                if not array.health.usable(slot):
+            for uuid in work[member]:
+                if not seated.health.usable(slot):
                     break
-                step(slot, uuid)
+                step(seated, slot, uuid)
                 done.append(uuid)
         except MemberError as error:
+            if not isinstance(error, MemberMissing):  # that one goes on when it is back
+                failed.append((member, uuid))
             fields = {"slot": slot}
             _LOG.info("A purge waits for a member: %s", error, extra={"fields": fields})
         return done
 
     held: Held = defaultdict(set)
-    slots = [slot for slot in work if work[slot]]
-    for slot, done in zip(slots, array.executor.map(on_slot, slots), strict=True):
+    sick = {member for member, _ in failed}
+    members = [member for member in work if work[member] and member not in sick]
+    results = array.executor.map(on_member, members)
+    for member, done in zip(members, results, strict=True):
         for uuid in done:
-            held[uuid].add(slot)
+            held[uuid].add(member)
     return held
 
 
-def _erase_with(array: Array) -> Callable[[int, UUID], None]:
-    def erase(slot: int, uuid: UUID) -> None:
-        with array.using(slot) as member:
-            for info in list(member.list(blob_prefix(uuid))):
-                member.delete(info.key)
-            # Objects that a killed worker removed are gone for good only after this:
-            # all of a blob are in one folder, and removing makes its names durable.
-            member.delete(manifest_key(uuid, 1))
-
-    return erase
+def _erase(array: Array, slot: int, uuid: UUID) -> None:
+    with array.using(slot) as member:
+        for info in list(member.list(blob_prefix(uuid))):
+            member.delete(info.key)
+        # Objects that a killed worker removed are gone for good only after this: all
+        # of a blob are in one folder, and removing makes its names durable.
+        member.delete(manifest_key(uuid, 1))
 
 
-def _acknowledge(array: Array, done: Held) -> None:
-    pairs = [(uuid, array.uuid_of(slot)) for uuid in done for slot in done[uuid]]
+def _acknowledge(done: Held) -> None:
+    pairs = [(uuid, member) for uuid in done for member in done[uuid]]
     if not pairs:
         return
     with transaction() as session:
@@ -252,20 +343,37 @@ def _acknowledge(array: Array, done: Held) -> None:
         )
 
 
-def _finish(array: Array, candidates: Sequence[UUID]) -> int:
+def _put_off(failed: Failed) -> None:
+    """Let what a member failed at wait, so that it goes on behind that next time."""
+    if not failed:
+        return
+    with transaction() as session:
+        for member, uuid in failed:
+            mine = (
+                Debt.blob == uuid,
+                Debt.member_uuid == member,
+                Debt.kind == DebtKind.TOMBSTONE,
+            )
+            tries = session.scalar(select(Debt.tries).where(*mine))
+            if tries is not None:
+                session.execute(
+                    update(Debt).where(*mine).values(debts.later(tries)),
+                    execution_options=_PLAIN,
+                )
+
+
+def _finish(array: Array, candidates: Sequence[UUID], failed: Failed) -> int:
     """Drop the tombstones of what every member has let go of, then the rows."""
     owed = set(
         db.session.scalars(select(Debt.blob).where(Debt.blob.in_(candidates))).all()
     )
     release()
     over = [uuid for uuid in candidates if uuid not in owed]
-    slots = [entry.slot for entry in array.map.slots]
+    everyone = _everyone(array)
     dropped = _on_members(
-        array,
-        dict.fromkeys(slots, over),
-        lambda slot, uuid: repair.drop_tombstone(array, slot, uuid),
+        array, dict.fromkeys(everyone, over), repair.drop_tombstone, failed
     )
-    gone = [uuid for uuid in over if len(dropped[uuid]) == len(slots)]
+    gone = [uuid for uuid in over if len(dropped[uuid]) == len(everyone)]
     if gone:
         with transaction() as session:
             owed_still = exists().where(Debt.blob == Blob.uuid)

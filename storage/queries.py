@@ -7,10 +7,13 @@ from uuid import UUID
 from sqlalchemy import func, select
 
 from raid.array import ArrayState
+from raid.member import Space
 from raid.superblock import StoredState
-from storage import watch, words
+from storage import activity, domains, glossary, names, outlook, watch, words
 from storage.db import db
+from storage.journal import state
 from storage.models import ArrayRow, Blob, BlobState, Debt, MemberRow
+from storage.outlook import Fate, Outlook
 from storage.runtime import Snapshot, runtime
 
 
@@ -30,16 +33,21 @@ class MemberStatus:
     uuid: str
     url: str
     state: str
-    observed: str | None
-    owed: int
+    observed: str | None = None
+    owed: int = 0
     problem: str | None = None
     total: int | None = None
     free: int | None = None
+    label: str = ""
+    away: bool = False
+    fate: Fate | None = None
 
     @property
-    def label(self) -> str:
-        """Return the name of the member for people."""
-        return "Spare" if self.slot is None else f"Member {self.slot}"
+    def meaning(self) -> str:
+        """Return what the word of its state means."""
+        seen = glossary.OBSERVED_STATES.get(self.observed or "")
+        term = seen or glossary.STORED_STATES.get(self.state)
+        return term.meaning if term else ""
 
     @property
     def place(self) -> str:
@@ -72,7 +80,21 @@ class ArrayStatus:
     m: int
     away: int
     event: int
-    jobs: list[Any] = field(default_factory=list)
+    readonly: bool = False
+    jobs: list[activity.JobLine] = field(default_factory=list)
+    warnings: list[domains.Shared] = field(default_factory=list)
+    upkeep: activity.Upkeep | None = None
+    outlook: Outlook | None = None
+
+    @property
+    def needs_rebuild(self) -> bool:
+        """Tell whether a member lacks something and no job is giving it."""
+        filled = {job.slot for job in self.jobs if job.slot is not None}
+        return any(
+            member.state == StoredState.REBUILDING and member.slot not in filled
+            for member in self.members
+            if member.slot is not None
+        )
 
     @property
     def tolerates(self) -> int:
@@ -86,10 +108,15 @@ class ArrayStatus:
 
     def as_json(self) -> dict[str, Any]:
         """Return what `array status --json` prints."""
-        whole = asdict(self)
-        keys = ("uuid", "level", "state", "sentence", "members", "blobs", "bytes")
-        more = ("at_risk", "damaged", "jobs")
-        return {key: whole[key] for key in (*keys, *more)}
+        keys = ("uuid", "level", "state", "sentence", "blobs", "bytes")
+        return {
+            **{key: getattr(self, key) for key in (*keys, "at_risk", "damaged")},
+            "unreadable": self.outlook.unreadable if self.outlook else 0,
+            "members": [asdict(member) for member in self.members],
+            "jobs": [job.as_json() for job in self.jobs],
+            "warnings": [warning.sentence for warning in self.warnings],
+            **(self.upkeep.as_json() if self.upkeep else {}),
+        }
 
 
 def _seen() -> Snapshot | None:
@@ -109,19 +136,20 @@ def banner() -> Banner | None:
 
 
 def _for_everybody(seen: Snapshot) -> str:
+    facts = _facts(seen, outlook.current(runtime(), seen))
     if seen.state == ArrayState.READONLY:
-        return words.READONLY
-    facts = _facts(seen)
+        return words.readonly(facts)
     if seen.state == ArrayState.FAILED:
         return words.failed(facts)
     return words.degraded(facts)
 
 
-def _facts(seen: Snapshot) -> words.Facts:
+def _facts(seen: Snapshot, ahead: Outlook) -> words.Facts:
     returning = [e for e in seen.map.slots if e.state != StoredState.IN_SYNC]
     # A stale member that answers is being taken back; it is not away.
     back = [e for e in returning if e.slot not in seen.away and _is_well(seen, e.slot)]
     writable = len({*seen.writable, *(entry.slot for entry in back)})
+    new = {entry.slot for entry in back} & ahead.rebuilding
     return words.Facts(
         width=len(seen.map.slots),
         tolerates=seen.map.shape.m,
@@ -129,7 +157,16 @@ def _facts(seen: Snapshot) -> words.Facts:
         writable=writable,
         returning=len(back),
         refuse=seen.degraded_write == "refuse",
+        rebuilding=len(new),
+        unreadable=ahead.unreadable,
+        lost=ahead.lost_for_good(_ended(seen)),
     )
+
+
+def _ended(seen: Snapshot) -> frozenset[int]:
+    """Return the slots whose members will never be used again."""
+    retired = (e.slot for e in seen.map.slots if e.state == StoredState.RETIRED)
+    return frozenset(retired)
 
 
 def _is_well(seen: Snapshot, slot: int) -> bool:
@@ -142,14 +179,15 @@ def status() -> ArrayStatus | None:
     row = db.session.scalars(select(ArrayRow)).one_or_none()
     if seen is None or row is None:
         return None
-    shape = seen.map.shape
+    own, shape = runtime(), seen.map.shape
+    ahead = outlook.current(own, seen)
     blobs, size, at_risk, damaged = _totals()
     return ArrayStatus(
         uuid=str(row.uuid),
         level=row.level,
         state=seen.state.value,
-        sentence=_for_administrators(seen, row),
-        members=_members(seen),
+        sentence=_for_administrators(seen, row, ahead),
+        members=_members(seen, ahead),
         blobs=blobs,
         bytes=size,
         at_risk=at_risk,
@@ -159,43 +197,90 @@ def status() -> ArrayStatus | None:
         m=shape.m,
         away=len(seen.away),
         event=row.event,
+        readonly=row.readonly,
+        jobs=activity.going_on(),
+        warnings=domains.warnings(own),
+        upkeep=activity.upkeep(),
+        outlook=ahead,
     )
 
 
-def _for_administrators(seen: Snapshot, row: ArrayRow) -> str:
+def _for_administrators(seen: Snapshot, row: ArrayRow, ahead: Outlook) -> str:
     if seen.state == ArrayState.CLEAN:
-        return words.clean(row.width, seen.map.shape.m)
+        return words.clean(row.width, seen.map.shape.m, ahead.below_promise)
+    told = _for_everybody(seen)
     if seen.state == ArrayState.READONLY:
-        return words.NEWER if seen.newer else row.readonly_why or words.READONLY
-    return _for_everybody(seen)
+        why = words.NEWER if seen.newer else row.readonly_why
+        return why or told
+    if seen.state == ArrayState.DEGRADED and ahead.worst:
+        told += " " + words.one_more(ahead.worst, at_most=ahead.at_most)
+    return told
 
 
-def _members(seen: Snapshot) -> list[MemberStatus]:
+def _members(seen: Snapshot, ahead: Outlook) -> list[MemberStatus]:
     owed: dict[UUID, int] = {
         row[0]: row[1]
         for row in db.session.execute(
             select(Debt.member_uuid, func.count()).group_by(Debt.member_uuid)
         )
     }
-    rows = db.session.scalars(select(MemberRow)).all()
-    members = [_member(seen, row, owed.get(row.uuid, 0)) for row in rows]
-    return sorted(members, key=lambda one: (one.slot is None, one.slot or 0))
+    for uuid, entries in state.owed().items():
+        owed[uuid] = owed.get(uuid, 0) + entries
+    rows = sorted(names.members(), key=_order)
+    labels = names.labels(rows)
+    return [
+        _member(seen, ahead, row, labels[row.uuid], owed.get(row.uuid, 0))
+        for row in rows
+    ]
 
 
-def _member(seen: Snapshot, row: MemberRow, owed: int) -> MemberStatus:
-    slot = -1 if row.slot is None else row.slot
-    space = seen.spaces.get(slot)
+def _order(row: MemberRow) -> tuple[Any, ...]:
+    """Sort by slot, then replacements, then spares."""
+    none = row.slot is None
+    return none, row.slot or 0, row.target_slot is None, row.target_slot or 0, row.url
+
+
+def _member(
+    seen: Snapshot, ahead: Outlook, row: MemberRow, label: str, owed: int
+) -> MemberStatus:
+    known = (
+        _in_slot(seen, ahead, row.slot) if row.slot is not None else _beside(seen, row)
+    )
     return MemberStatus(
         slot=row.slot,
         uuid=str(row.uuid),
-        url=seen.urls.get(slot, row.url),
         state=row.state,
-        observed=seen.observed.get(slot),
         owed=owed,
-        problem=seen.problems.get(slot),
-        total=space.total if space else None,
-        free=space.free if space else None,
+        label=label,
+        **{"url": row.url, **known},
     )
+
+
+def _in_slot(seen: Snapshot, ahead: Outlook, slot: int) -> dict[str, Any]:
+    found = _seen_of(
+        seen.observed.get(slot), seen.problems.get(slot), seen.spaces.get(slot)
+    )
+    found |= {"away": slot in seen.away, "fate": ahead.fate(slot)}
+    return found | ({"url": seen.urls[slot]} if slot in seen.urls else {})
+
+
+def _beside(seen: Snapshot, row: MemberRow) -> dict[str, Any]:
+    """Return what was seen of a spare, or of a member on its way into a slot."""
+    found = seen.beside.get(row.uuid)
+    if found is None:
+        return {}
+    return _seen_of(found.observed, found.problem, found.space)
+
+
+def _seen_of(
+    observed: str | None, problem: str | None, space: Space | None
+) -> dict[str, Any]:
+    return {
+        "observed": observed,
+        "problem": problem,
+        "total": space.total if space else None,
+        "free": space.free if space else None,
+    }
 
 
 def _totals() -> tuple[int, int, int, int]:

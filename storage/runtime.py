@@ -17,17 +17,17 @@ from uuid import UUID
 
 from flask import Flask, current_app
 
-from raid.array import Array, ArrayMap, ArrayState
+from raid.array import Array, ArrayMap, ArrayState, Beside, Waiting
 from raid.assemble import Assembled, assemble
 from raid.buffers import BufferPool
 from raid.errors import MemberError, MemberMissing
 from raid.health import Health
-from raid.manifest import Manifest
 from raid.member import Member, Space
 from raid.segments import Damage
 from storage import maps
 from storage.db import db
 from storage.errors import NoArray
+from storage.manifests import ManifestCache
 from storage.members.urls import parse_member_url
 
 REASSEMBLE_SECONDS = 15.0
@@ -36,44 +36,6 @@ THREADS = 16
 _KEY = "holdfast_runtime"
 _MOST_DAMAGE = 10_000
 _LOG = logging.getLogger("holdfast.array")
-
-
-class ManifestCache:
-    """The manifests used last, bounded by what they weigh."""
-
-    LIMIT = 16_384
-    _ROWS_PER_KIB = 4
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[bytes, Manifest] = OrderedDict()
-        self._weight = 0
-        self._lock = threading.Lock()
-
-    def get(self, digest: bytes) -> Manifest | None:
-        """Return the manifest with this digest if it is kept."""
-        with self._lock:
-            found = self._kept.get(digest)
-            if found is not None:
-                self._kept.move_to_end(digest)
-            return found
-
-    def put(self, manifest: Manifest) -> None:
-        """Keep a manifest, and let go of those not used for longest."""
-        weight = _weight(manifest)
-        if weight > self.LIMIT // 4:
-            return
-        with self._lock:
-            if manifest.digest not in self._kept:
-                self._weight += weight
-            self._kept[manifest.digest] = manifest
-            while self._weight > self.LIMIT:
-                _, old = self._kept.popitem(last=False)
-                self._weight -= _weight(old)
-
-
-def _weight(manifest: Manifest) -> int:
-    """Return the weight in rows; an inline kibibyte weighs as much as four."""
-    return 4 + len(manifest.segments) + len(manifest.inline) // 256
 
 
 @dataclass(frozen=True)
@@ -90,6 +52,17 @@ class Snapshot:
     spaces: dict[int, Space]
     degraded_write: str
     newer: bool
+    beside: dict[UUID, "SeenBeside"]
+
+
+@dataclass(frozen=True)
+class SeenBeside:
+    """What was seen last of a member without a slot."""
+
+    waiting: Waiting
+    observed: str | None
+    problem: str | None
+    space: Space | None
 
 
 @dataclass
@@ -112,6 +85,11 @@ class Runtime:
         self.manifests = ManifestCache()
         self.uploads: set[UUID] = set()
         self.spaces: dict[int, Space] = {}
+        self.spaces_beside: dict[UUID, Space] = {}
+        # Members that were found older than they were, until the worker writes it down.
+        self.rolled_back: set[UUID] = set()
+        # Since when, as this process saw it, a member can't be used.
+        self.unusable: dict[UUID, float] = {}
         # The jobs whose lease this process holds, and when their next step may begin.
         self.leases: dict[int, str] = {}
         self.rests: dict[int, float] = {}
@@ -180,30 +158,49 @@ class Runtime:
         self, found: ArrayMap, places: dict[str, Member], assembled: Assembled
     ) -> None:
         self._assembled_at = time.monotonic()
+        self._forget_health(found)
         members = dict(assembled.members)
         self._places = _Places(
             members,
             {slot: _url_of(member, places) for slot, member in members.items()},
             dict(assembled.problems),
         )
-        self._note_problems(found, assembled)
         if assembled.ahead:
             self._refuse_writes(found)
         self._newer = bool(assembled.newer)
+        self.rolled_back |= assembled.rolled_back
+        self._note_problems(found, assembled)
         self._array = Array(
             self._as_allowed(found),
             members,
             self.health,
             self.executor,
             self.settings.degraded_write,
+            {
+                uuid: Beside(member, self._health_beside(uuid))
+                for uuid, member in assembled.beside.items()
+            },
         )
+
+    def _forget_health(self, found: ArrayMap) -> None:
+        """Start anew with a slot in which another member sits now."""
+        before = self._array.map.slots if self._array is not None else ()
+        sat = {entry.slot: entry.member for entry in before}
+        for entry in found.slots:
+            if sat.get(entry.slot, entry.member) != entry.member:
+                self.health.forget(entry.slot)
+
+    def _health_beside(self, uuid: UUID) -> Health:
+        known = self._array.beside.get(uuid) if self._array is not None else None
+        return known.health if known else Health(time.monotonic)
 
     def _as_allowed(self, found: ArrayMap) -> ArrayMap:
         """Return the map, read-only when a newer release wrote to the members."""
         return replace(found, readonly=True) if self._newer else found
 
     def _open_places(self, found: ArrayMap) -> dict[str, Member]:
-        urls = [entry.url for entry in found.slots]
+        waiting = [member.url for member in found.waiting if member.used]
+        urls = list(dict.fromkeys([*(e.url for e in found.slots), *waiting]))
         for url in self.settings.array_members:
             if url not in urls:
                 urls.append(url)
@@ -228,10 +225,14 @@ class Runtime:
         if now == (found.incarnation, found.event, found.readonly):
             maps.note_rollback()
 
-    def _look_elsewhere(self, array: Array) -> None:
-        """Look at all places again when a member is missing: it may be elsewhere."""
+    def _look_elsewhere(self, array: Array, *, at_once: bool = False) -> None:
+        """Look at all places again when a member is missing: it may be elsewhere.
+
+        One that has just returned is looked at, too: it may be older than it was.
+        """
         waited = time.monotonic() - self._assembled_at
-        if not array.away() or waited <= REASSEMBLE_SECONDS:
+        due = array.away() and waited > REASSEMBLE_SECONDS
+        if not (due or at_once):
             return
         with db.engine.connect() as connection:
             seen, found = maps.version(connection), maps.load(connection)
@@ -247,16 +248,32 @@ class Runtime:
     def check_members(self) -> None:
         """Ask every member whether it is there, and how much room it has."""
         array = self.array()
+        returned = False
         for slot, member in array.members.items():
+            missing = isinstance(array.health.error(slot), MemberMissing)
             try:
                 array.check(slot)
                 self.spaces[slot] = member.space()
                 self._places.problems.pop(slot, None)
+                returned = returned or missing
             except MemberError as error:
                 if array.health.unreachable(slot):
                     self.spaces.pop(slot, None)
                     self._places.problems[slot] = str(error)
-        self._look_elsewhere(array)
+        self._check_beside(array)
+        self._look_elsewhere(array, at_once=returned)
+
+    def _check_beside(self, array: Array) -> None:
+        for uuid in array.beside:
+            seat = array.seat(uuid)
+            if seat is None:
+                continue
+            seated, slot = seat
+            try:
+                seated.check(slot)
+                self.spaces_beside[uuid] = seated.members[slot].space()
+            except MemberError:
+                self.spaces_beside.pop(uuid, None)
 
     def snapshot(self) -> Snapshot | None:
         """Return what is known without asking a member; None without an array."""
@@ -277,6 +294,25 @@ class Runtime:
             spaces=dict(self.spaces),
             degraded_write=self.settings.degraded_write,
             newer=self._newer,
+            beside={
+                waiting.member: self._seen_beside(array, waiting)
+                for waiting in array.map.waiting
+                if waiting.used
+            },
+        )
+
+    def _seen_beside(self, array: Array, waiting: Waiting) -> SeenBeside:
+        seat = array.seat(waiting.member)
+        if seat is None:
+            sentence = f"Nothing was found at {waiting.url}; attach the right disk."
+            return SeenBeside(waiting, MemberMissing.word, sentence, None)
+        seated, slot = seat
+        error = seated.health.error(slot)
+        return SeenBeside(
+            waiting,
+            error.word if error else None,
+            str(error) if error else None,
+            self.spaces_beside.get(waiting.member),
         )
 
     def _unseen(self) -> Array:
@@ -327,8 +363,10 @@ class Runtime:
             self.executor.shutdown(wait=True)
 
 
-def _identities(found: ArrayMap) -> list[tuple[int, UUID, str]]:
-    return [(entry.slot, entry.member, entry.url) for entry in found.slots]
+def _identities(found: ArrayMap) -> list[tuple[int | None, UUID, str]]:
+    slots = [(entry.slot, entry.member, entry.url) for entry in found.slots]
+    beside = [(one.target, one.member, one.url) for one in found.waiting if one.used]
+    return [*slots, *beside]
 
 
 def _url_of(member: Member, places: Mapping[str, Member]) -> str:

@@ -1,7 +1,7 @@
 """Making the array, and stopping it: what administrators and the launcher ask for."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -45,7 +45,7 @@ def create_array(level: str, urls: Sequence[str]) -> None:
                 MemberRow(uuid=uuid4(), slot=slot, url=url, state=StoredState.IN_SYNC)
             )
     try:
-        _format_new(places)
+        format_new(places)
     except (MemberError, CannotCreate) as error:
         _take_back(places)
         raise CannotCreate(f"The array was not made. {error}") from error
@@ -73,26 +73,28 @@ def _checked(level: str, urls: Sequence[str]) -> dict[str, Member]:
         raise CannotCreate(
             "The database knows no array, and only empty places can become members "
             f"of a new one. Nothing was changed. {' '.join(problems)} "
-            "If there was an array, restore its database from a backup; otherwise "
-            "choose empty places."
+            "If there was an array, rebuild its database from the members with: flask "
+            "array recover; otherwise choose empty places."
         )
     return places
 
 
-def _format_new(places: dict[str, Member]) -> None:
-    """Format the members that never had a superblock."""
+def format_new(places: Mapping[str, Member] | None = None) -> int:
+    """Format the members that never had a superblock; returns how many."""
     row = db.session.scalars(select(ArrayRow)).one()
     members = db.session.scalars(select(MemberRow)).all()
     new = [
         (member.uuid, member.url, maps.superblock(row, members, member.uuid))
         for member in members
-        if member.superblock_event == 0
+        if member.superblock_event == 0 and member.state != StoredState.RETIRED
     ]
     release()
+    base = current_app.config["HOLDFAST"].data_dir
     for uuid, url, superblock in new:
-        found = inspect(places[url]).superblock
+        place = (places or {}).get(url) or parse_member_url(url, base)
+        found = inspect(place).superblock
         if found is None:
-            format_member(places[url], superblock)
+            format_member(place, superblock)
         elif (found.array, found.member) != (superblock.array, superblock.member):
             raise CannotCreate(f"{url} belongs to another array. Choose another place.")
         else:
@@ -106,6 +108,7 @@ def _format_new(places: dict[str, Member]) -> None:
                 .where(MemberRow.uuid == uuid, MemberRow.superblock_event == 0)
                 .values(superblock_event=(found or superblock).event)
             )
+    return len(new)
 
 
 def _take_back(places: dict[str, Member]) -> None:
@@ -135,10 +138,7 @@ def ensure_array() -> None:
     if row is None:
         create_array(settings.array_level, settings.array_members)
         return
-    unfinished = [m.url for m in members if m.superblock_event == 0]
-    if unfinished:
-        base = settings.data_dir
-        _format_new({url: parse_member_url(url, base) for url in unfinished})
+    format_new()
     known = {member.url for member in members if member.slot is not None}
     if row.level != settings.array_level or known != set(settings.array_members):
         _LOG.warning(

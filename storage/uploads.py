@@ -55,6 +55,8 @@ class Wanted:
     owner_id: int | None
     size: int | None = None
     sha256: bytes | None = None
+    # When the bytes came first; they are written anew now.
+    uploaded_us: int | None = None
 
 
 class Log:

@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from storage import debts, uploads
+from storage import damage, domains, maps, uploads
 from storage.errors import NoArray
+from storage.journal import heads
 from storage.runtime import Runtime
 
 CHECK_SECONDS = 2.0
@@ -31,9 +32,15 @@ def start(own: Runtime) -> None:
         if not own.threads:
             keeper = Keeper(own)
             own.threads = [
-                _thread(own, "watch", CHECK_SECONDS, own.check_members),
+                _thread(own, "watch", CHECK_SECONDS, lambda: look(own)),
                 _thread(own, "keep", KEEP_SECONDS, keeper.step),
             ]
+
+
+def look(own: Runtime) -> None:
+    """Look at the members, and at what they share."""
+    own.check_members()
+    domains.look(own)
 
 
 def _thread(
@@ -62,6 +69,22 @@ def _try(own: Runtime, name: str, step: Callable[[], None]) -> None:
         _LOG.exception("The thread %s met an error and goes on.", name)
 
 
+class Watcher:
+    """Look at the members, and once at the start at what they know of the database."""
+
+    def __init__(self, own: Runtime) -> None:
+        self._own = own
+        self._compared = False
+
+    def step(self) -> None:
+        """Look; a database that is older than its members is not written to."""
+        self._own.check_members()
+        if not self._compared:
+            if heads.is_ahead(self._own.array()):
+                maps.note_rollback()
+            self._compared = True
+
+
 class Keeper:
     """Touch the uploads of a process now and then, and write down damage."""
 
@@ -71,9 +94,9 @@ class Keeper:
 
     def step(self) -> None:
         """Do what is due."""
-        damage = self._own.take_damage()
-        if damage:
-            debts.note_damage(damage)
+        met = self._own.take_damage()
+        if met:
+            damage.note(met)
         now = time.monotonic()
         if self._own.uploads and now - self._touched_at > TOUCH_SECONDS:
             uploads.touch(list(self._own.uploads))

@@ -1,11 +1,29 @@
 """Sentences about the array, with numbers as words."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 _NUMBERS = (
     *("no", "one", "two", "three", "four", "five", "six"),
     *("seven", "eight", "nine", "ten", "eleven", "twelve"),
 )
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+
+
+def filesize(count: int | None) -> str:
+    """Return bytes as people read them: 999 B, 1.4 GB, 25 MB."""
+    if count is None:
+        return ""
+    value = float(count)
+    unit = 0
+    while unit + 1 < len(_UNITS) and round(value, 1 if value < 9.95 else 0) >= 1000:
+        value /= 1000
+        unit += 1
+    if unit == 0:
+        return f"{count} B"
+    digits = 1 if value < 9.95 else 0
+    text = f"{value:.{digits}f}"
+    return f"{text.removesuffix('.0')} {_UNITS[unit]}"
 
 
 def number(count: int) -> str:
@@ -34,7 +52,12 @@ def some_of(count: int, width: int) -> str:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the sentences depend on."""
+    """What the sentences depend on.
+
+    `returning` members are reachable and not in sync; those of them that are new to
+    their slot are `rebuilding`. `unreadable` counts the files that can't be read now,
+    `lost` those of them that no member's return would bring back.
+    """
 
     width: int
     tolerates: int
@@ -42,37 +65,56 @@ class Facts:
     writable: int
     returning: int
     refuse: bool
+    rebuilding: int = 0
+    unreadable: int = 0
+    lost: int = 0
+
+    @property
+    def missing(self) -> int:
+        """Return how many members take no new files."""
+        return self.width - self.writable
 
 
 def degraded(facts: Facts) -> str:
     """Say to everybody what a member's absence means for their files."""
     if facts.writable <= facts.tolerates and facts.refuse:
+        until = "it returns" if facts.missing == 1 else "one returns"
         return (
-            f"{some_of(facts.width - facts.writable, facts.width)} away. All files are "
-            "readable, but nothing new can be stored until "
-            f"{'it returns' if facts.width - facts.writable == 1 else 'one returns'}."
+            f"{some_of(facts.missing, facts.width)} away. {_readable(facts)}, but "
+            f"nothing new can be stored until {until}."
         )
     if facts.writable <= 1:
+        waiting = f" {_readable(facts)}." if facts.unreadable else ""
         return (
-            "Only one storage member is reachable. New files are kept, but not yet "
-            "twice. An administrator has been told."
+            f"Only one storage member is reachable.{waiting} New files are kept, but "
+            "not yet twice. An administrator has been told."
         )
-    missing = facts.width - facts.writable
-    if not missing:
+    if not facts.missing:
+        how = "being rebuilt" if facts.rebuilding else "back and catching up"
         return (
-            f"{some_of(facts.returning, facts.width)} back and catching up. All files "
-            f"are readable and new ones are safe on all {number(facts.width)}."
+            f"{some_of(facts.rebuilding or facts.returning, facts.width)} {how}. "
+            f"{_readable(facts)} and new ones are safe on all {number(facts.width)}."
         )
     safe = "safe" if facts.writable > facts.tolerates else "kept"
     there = "the other " + (number(facts.writable) if facts.writable > 1 else "one")
     return (
-        f"{some_of(missing, facts.width)} {_how(facts, missing)}. All files are "
-        f"readable and new ones are {safe} on {there}."
+        f"{some_of(facts.missing, facts.width)} {_how(facts)}. {_readable(facts)} and "
+        f"new ones are {safe} on {there}."
     )
 
 
-def _how(facts: Facts, missing: int) -> str:
-    if facts.away == missing:
+def _readable(facts: Facts) -> str:
+    """Say what can be read, as the first half of a sentence about new files."""
+    if not facts.unreadable:
+        return "All files are readable"
+    if facts.lost or not facts.away:
+        return "Some files are damaged and can't be read, all others are readable"
+    until = "it returns" if facts.away == 1 else "members return"
+    return f"Some files can't be read until {until}, all others are readable"
+
+
+def _how(facts: Facts) -> str:
+    if facts.away == facts.missing:
         return "away"
     if facts.away:
         return "away or taking no new files"
@@ -80,19 +122,36 @@ def _how(facts: Facts, missing: int) -> str:
 
 
 def failed(facts: Facts) -> str:
-    """Say to everybody that some files have to wait."""
+    """Say to everybody that some files, and all new ones, have to wait."""
     needed = facts.away - facts.tolerates
     until = f"{number(needed)} of them {'returns' if needed == 1 else 'return'}"
+    away = f"{capital(number(facts.away))} storage members are away"
+    if facts.lost:
+        return (
+            f"{away}, and some files can't be read. More members are gone for good "
+            "than the storage survives, so a part of these files will not come back. "
+            "Nothing else will be deleted."
+        )
+    if not facts.unreadable:
+        return (
+            f"{away}. All files are readable, and nothing new can be stored until "
+            f"{until}."
+        )
     return (
-        f"{capital(number(facts.away))} storage members are away, and some files can't "
+        f"{away}, and some files can't "
         f"be read until {until}. Nothing is lost and nothing will be deleted."
     )
 
 
-READONLY = (
-    "The storage is read-only for now. Files can be read, and nothing new can be "
-    "stored. An administrator has been told."
-)
+def readonly(facts: Facts) -> str:
+    """Say to everybody that nothing is written for now."""
+    read = "Some files can't be read" if facts.unreadable else "Files can be read"
+    return (
+        f"The storage is read-only for now. {read}, and nothing new can be stored. An "
+        "administrator has been told."
+    )
+
+
 NEWER = (
     "A newer release wrote to the members, so this one only reads. Nothing is written "
     "or removed. Install the newer release on this host."
@@ -103,11 +162,88 @@ NO_ARRAY = (
 )
 
 
-def clean(width: int, tolerates: int) -> str:
-    """Say to an administrator what the array survives."""
+def clean(width: int, tolerates: int, but: int = 0) -> str:
+    """Say to an administrator what the array survives, and which files don't."""
     some = (
         f"one of these {number(width)} members"
         if tolerates == 1
         else f"{number(tolerates)} of these {number(width)} members"
     )
-    return f"Every file survives the loss of any {some}."
+    rest = f" but {number(but)}" if but else ""
+    return f"Every file{rest} survives the loss of any {some}."
+
+
+def one_more(files: int, *, at_most: bool) -> str:
+    """Say to an administrator what the next death would cost."""
+    them = "one file is lost" if files == 1 else f"{files:,} files are lost"
+    upto = "up to " if at_most and files > 1 else ""
+    return f"If one more member dies now, {upto}{them}."
+
+
+def behind(waiting: int, seconds: float) -> str:
+    """Say what would be lost if the database were lost now.
+
+    >>> behind(0, 0.0)
+    'Nothing would be lost with the database.'
+    """
+    if not waiting:
+        return "Nothing would be lost with the database."
+    changes = "one change waits" if waiting == 1 else f"{waiting:,} changes wait"
+    return f"{capital(changes)}, the oldest for {round(seconds)} s."
+
+
+_FATES = {
+    "disk": "on one disk{name}: when it dies, they all do",
+    "file system": "on one file system{name}: when it is full or broken, all are",
+    "bucket": "in one bucket{name}: when it is deleted, they all are",
+    "account": "in one account{name}: when it is closed or its key leaks, all are hit",
+    "region": "in one region{name}: an outage there takes them all away",
+    "provider": "with one provider{name}: what happens to it happens to all of them",
+}
+_PLACES = {
+    "disk": "folders on one disk",
+    "file system": "folders on one file system",
+    "bucket": "prefixes in one bucket",
+}
+
+
+def shared(kind: str, name: str, slots: Sequence[int], *, grave: bool) -> str:
+    """Warn that members share a fate; gravely when more do than may be lost.
+
+    >>> shared("disk", "sda", [0, 1], grave=False)
+    'Members 0 and 1 are on one disk (sda): when it dies, they all do.'
+    """
+    said = _FATES[kind].format(name=f" ({name})" if name else "")
+    whole = f"Members {listed(map(str, slots))} are {said}."
+    if not grave:
+        return whole
+    if kind in _PLACES:
+        many = capital(number(len(slots)))
+        return f"{whole} {many} {_PLACES[kind]} are not an array."
+    return f"{whole} That is more than the array survives."
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Return the counts of a job as a phrase.
+
+    >>> counted({"objects": 12004, "removed_bytes": 1000, "bad": 0})
+    '12,004 objects, 1 kB removed, 0 bad'
+    """
+    return ", ".join(_counted(word, count) for word, count in counts.items())
+
+
+def _counted(word: str, count: int) -> str:
+    said = word.replace("_", " ")
+    if said.endswith("bytes"):
+        return f"{filesize(count)} {said.removesuffix('bytes')}".strip()
+    return f"{count:,} {said}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names as people list them.
+
+    >>> listed(["0", "1", "2"])
+    '0, 1 and 2'
+    """
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

@@ -10,15 +10,34 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sqlalchemy.exc import DBAPIError
+
 from raid.array import Array
 from raid.errors import RaidError
-from storage import debts, events, purge, uploads
+from storage import damage, debts, events, purge, quarantine, upkeep, uploads
 from storage.errors import NoArray, StorageError
-from storage.jobs import runner
+from storage.jobs import (  # noqa: F401 - each says which kind of job it does
+    drill,
+    inventory,
+    rebuild,
+    receipts,
+    replace,
+    reshape,
+    runner,
+    schedule,
+    scrub,
+    sweep,
+)
+from storage.journal import exporter, heads, state
 from storage.runtime import Runtime, runtime
 
 IDLE_SECONDS = 1.0
 UNDO_SECONDS = 5.0
+SCHEDULE_SECONDS = 60.0
+JOURNAL_SECONDS = 3.0
+HEADS_SECONDS = 180.0
+LAG_SECONDS = 15.0
+FINISH_SECONDS = 3.0
 _LOG = logging.getLogger("holdfast.worker")
 
 
@@ -30,7 +49,10 @@ class Chore:
     do: Callable[[], int]
 
 
-_chores: dict[str, Chore] = {}
+_chores: dict[str, Chore] = {
+    "quarantine": Chore(86_400.0, quarantine.daily),
+    "receipts": Chore(60.0, receipts.request),
+}
 
 
 def register_chore(
@@ -66,13 +88,20 @@ class Worker:
                 # dies of it would only be started again.
                 _LOG.exception("A round of the worker failed; the next one follows.")
                 busy = 0
-            self._stop.wait(0.05 if busy else IDLE_SECONDS)
+            self._stop.wait(0.05 if busy else self._idle())
+        runner.let_go()
+        self._finish_journal()
+
+    def _idle(self) -> float:
+        """Return how long there is nothing to do; a job that rested goes on at once."""
+        return min(IDLE_SECONDS, runner.seconds_to_next())
 
     def run_once(self, rounds: int = 100) -> None:
         """Work until nothing is left that can be done now."""
         for _ in range(rounds):
             if not self.tick() or self.stopping:
                 break
+        self._finish_journal()
 
     def tick(self) -> int:
         """Do a round of everything that is due; returns how much was done."""
@@ -87,17 +116,20 @@ class Worker:
 
     def _storage(self, own: Runtime) -> int:
         done = 0
-        damage = own.take_damage()
-        if damage:
-            done += debts.note_damage(damage)
+        met = own.take_damage()
+        if met:
+            done += damage.note(met)
         for step in (
+            upkeep.watch_members,
             events.welcome,
             self._purge,
             self._pay,
             events.settle,
             events.write_superblocks,
             self._undo,
+            self._schedule,
             self._jobs,
+            self._journal,
         ):
             if self.stopping:
                 break
@@ -127,8 +159,34 @@ class Worker:
     def _jobs(self, array: Array) -> int:
         return runner.run(array, lambda: self.stopping)
 
+    def _journal(self, array: Array) -> int:
+        done = 0
+        if self._due("journal heads", HEADS_SECONDS):
+            done += heads.check(array)
+        if self._due("journal", JOURNAL_SECONDS):
+            done += exporter.run(array, lambda: self.stopping)
+        if self._due("journal lag", LAG_SECONDS):
+            done += state.watch()
+        return done
+
+    def _finish_journal(self) -> None:
+        """Leave nothing behind that only the database knows."""
+        until = time.monotonic() + FINISH_SECONDS
+        own = runtime()
+        own.forget_map()
+        try:
+            if not own.array().map.readonly:
+                exporter.finish(own.array(), lambda: time.monotonic() > until)
+        except NoArray:
+            return
+        except (RaidError, StorageError, DBAPIError) as error:
+            _LOG.warning("The journal waits for the next start: %s", error)
+
     def _undo(self, array: Array) -> int:
         return uploads.undo_abandoned(array) if self._due("undo", UNDO_SECONDS) else 0
+
+    def _schedule(self, array: Array) -> int:
+        return schedule.run(array) if self._due("schedule", SCHEDULE_SECONDS) else 0
 
     def _due(self, name: str, seconds: float) -> bool:
         now = time.monotonic()

@@ -57,7 +57,7 @@ def _widen_known_tables() -> None:
         "blobs", sa.Column("share", sa.BigInteger(), server_default=zero, nullable=False)
     )
     op.add_column("blobs", sa.Column("verified_at", MOMENT, nullable=True))
-    op.create_index("ix_blobs_slots", "blobs", ["slots"])
+    op.create_index("ix_blobs_lie", "blobs", ["state", "slots", "redundancy", "share"])
     op.create_index("ix_blobs_verified", "blobs", ["verified_at"])
 
 

@@ -13,3 +13,4 @@ import "./drag.js";
 import "./picker.js";
 import "./drop.js";
 import "./tray.js";
+import "./array.js";

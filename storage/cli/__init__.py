@@ -2,7 +2,14 @@
 
 from flask import Flask
 
-from storage.cli import status  # noqa: F401 - adds its commands to the group
+from storage.cli import (  # noqa: F401 - they add their commands
+    jobs,
+    members,
+    recovery,
+    reshaping,
+    status,
+    sweep,
+)
 from storage.cli.group import array
 from storage.cli.worker import worker
 

@@ -7,7 +7,7 @@ from flask import current_app
 from sqlalchemy.exc import DBAPIError
 
 from raid.errors import RaidError
-from storage import queries, services
+from storage import activity, domains, queries, services
 from storage.cli.group import array
 from storage.errors import NoArray, StorageError
 from storage.runtime import runtime
@@ -19,6 +19,7 @@ def status(as_json: bool) -> None:
     """Print level, state, members and what they are owed; asks every member."""
     try:
         runtime().check_members()
+        domains.look(runtime())
         found = queries.status()
     except NoArray as error:
         raise click.ClickException(str(error)) from error
@@ -52,11 +53,34 @@ def _lines(found: queries.ArrayStatus) -> list[str]:
         )
         if member.problem:
             lines.append(f"      {member.problem}")
-    return lines
+    return [*lines, *_more(found)]
+
+
+def _more(found: queries.ArrayStatus) -> list[str]:
+    """Say what is going on, what was done last, and what members share."""
+    lines = [f"{job.title}: {job.state}, {job.progress}" for job in found.jobs]
+    if found.upkeep is not None:
+        lines.append(_last("full scrub", found.upkeep.scrub))
+        lines.append(_last("recovery drill", found.upkeep.drill))
+        lines.append(found.upkeep.catalogue)
+    lines += [warning.sentence for warning in found.warnings]
+    return ["", *lines]
+
+
+def _last(what: str, job: activity.JobLine | None) -> str:
+    if job is None or job.finished_at is None:
+        return f"No {what} was done yet."
+    when = f"{job.finished_at:%Y-%m-%d %H:%M} UTC"
+    return f"The last {what} ended on {when}" + (
+        f": {job.counted}." if job.counts else "."
+    )
 
 
 @array.command("create")
-@click.option("--level", help="raid1 or raid5; the setting ARRAY_LEVEL otherwise.")
+@click.option(
+    "--level",
+    help="raid1, raid5, raid6 or raid10; the setting ARRAY_LEVEL otherwise.",
+)
 @click.argument("urls", nargs=-1)
 def create(level: str | None, urls: tuple[str, ...]) -> None:
     """Format empty places as the members of a new array.

@@ -12,6 +12,7 @@ refused. Steps are idempotent, so doing one twice is harmless.
 """
 
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -27,7 +28,7 @@ from raid.errors import RaidError
 from storage import history, maps
 from storage.db import db, release, transaction, utcnow
 from storage.errors import StorageError
-from storage.jobs.table import pace
+from storage.jobs.table import is_silent, pace
 from storage.models import Job, JobKind, JobState
 from storage.runtime import runtime
 
@@ -77,6 +78,8 @@ class Step:
     done: bool = False
     pause: str | None = None
     wait: float = 0.0
+    also: Callable[[maps.AnySession], None] | None = None
+    """Writes rows in the transaction of the checkpoint: both are there or neither."""
 
     def count(self, word: str, more: int = 1) -> None:
         """Add to a count."""
@@ -106,6 +109,11 @@ _works: dict[str, Work] = {}
 def register(kind: JobKind, work: Work) -> None:
     """Say who does the jobs of a kind."""
     _works[kind] = work
+
+
+def is_known(kind: JobKind) -> bool:
+    """Tell whether jobs of a kind can be done."""
+    return kind in _works
 
 
 def run(array: Array, stop: Callable[[], bool] = lambda: False) -> int:
@@ -154,16 +162,45 @@ def run_step(array: Array, number: int) -> int:
         _end(claim, JobState.FAILED, str(error))
         return 1
     except (RaidError, StorageError) as error:
-        _put_off(claim, error)
+        _put_off(claim, str(error))
         return 0
+    except Exception as error:
+        # A fault in one kind of job must not keep the others from their turn.
+        _put_off(claim, f"The job met a fault ({error!r}). It is tried again.")
+        raise
     spent = time.monotonic() - began
     rest = max(spent * (100 - pace()) / pace(), step.wait)
     if not _write_down(claim, step, spent + rest):
         _LOG.warning("Another worker does this job now.", extra=_told(claim))
         runtime().leases.pop(number, None)
         return 0
-    runtime().rests[number] = time.monotonic() + rest
+    own = runtime()
+    if number in own.leases:
+        own.rests[number] = time.monotonic() + rest
+    else:
+        own.rests.pop(number, None)  # it has ended
     return 1
+
+
+def seconds_to_next() -> float:
+    """Return how long until the first of our own jobs has rested; infinite if none."""
+    own, now = runtime(), time.monotonic()
+    ends = (until for number, until in own.rests.items() if number in own.leases)
+    return min((until - now for until in ends if until > now), default=math.inf)
+
+
+def let_go() -> None:
+    """Give back the leases of this process, so that another one goes on at once."""
+    held = list(runtime().leases.values())
+    runtime().leases.clear()
+    if held:
+        with transaction() as session:
+            session.execute(
+                update(Job)
+                .where(Job.lease.in_(held))
+                .values(lease=None, lease_until=None),
+                execution_options=_PLAIN,
+            )
 
 
 def _told(claim: Claim) -> dict[str, Any]:
@@ -191,7 +228,8 @@ def _claim(number: int) -> Claim | None:
             return None
         if job.lease not in (None, lease):
             job.takeovers += 1
-        fresh = job.started_at is None
+        # Until its first checkpoint, whoever takes it over begins anew.
+        fresh = job.cursor is None
         job.lease, job.lease_until = lease, now + timedelta(seconds=LEASE_SECONDS)
         job.state = JobState.RUNNING
         job.started_at = job.started_at or now
@@ -233,10 +271,13 @@ def _write_down(claim: Claim, step: Step, seconds: float) -> bool:
         ).one_or_none()
         if job is None:
             return False
-        job.cursor = step.cursor
+        if step.also is not None:
+            step.also(session)
+        job.cursor, job.problem = step.cursor, None
         job.done_bytes += step.bytes
         job.done_objects += step.objects
         job.seconds += seconds
+        job.problem = None
         job.touched_at = utcnow()
         job.counts = {
             word: job.counts.get(word, 0) + step.counts.get(word, 0)
@@ -262,7 +303,8 @@ def _close(
     runtime().leases.pop(job.id, None)
     if state is JobState.DONE:
         _works[job.kind].finish(session, job)
-    _note_end(session, job, "job_ended")
+    if not is_silent(job):
+        _note_end(session, job, "job_ended")
 
 
 def _note_end(session: maps.AnySession, job: Job, word: str) -> None:
@@ -288,12 +330,18 @@ def _end(claim: Claim, state: JobState, problem: str) -> None:
             _close(session, job, state, problem)
 
 
-def _put_off(claim: Claim, error: Exception) -> None:
-    """Leave a job alone for a while: what it needs may come back."""
+def _put_off(claim: Claim, problem: str) -> None:
+    """Leave a job alone for a while: what it needs may come back, or be elsewhere.
+
+    It is nobody's meanwhile, because another worker may be able to go on.
+    """
     runtime().rests[claim.id] = time.monotonic() + 10.0
+    runtime().leases.pop(claim.id, None)
     with transaction() as session:
         session.execute(
-            update(Job).where(*_mine(claim)).values(problem=str(error)),
+            update(Job)
+            .where(*_mine(claim))
+            .values(problem=problem, lease=None, lease_until=None),
             execution_options=_PLAIN,
         )
-    _LOG.info("A job waits: %s", error, extra=_told(claim))
+    _LOG.info("A job waits: %s", problem, extra=_told(claim))

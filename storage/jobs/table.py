@@ -11,6 +11,9 @@ from storage import history, maps
 from storage.db import db, release, transaction, utcnow
 from storage.models import ArrayRow, Job, JobKind, JobState
 
+# The worker asks for these by itself every few minutes, so an event tells of one only
+# when somebody asked for it or when it has something to report.
+SILENT = (JobKind.RECEIPTS,)
 ACTIVE = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
 _PLAIN = {"synchronize_session": False}
 
@@ -60,16 +63,23 @@ def add(
     )
     session.add(job)
     session.flush()
-    history.note(
-        session,
-        "job_requested",
-        slot=slot,
-        member=member,
-        actor=actor,
-        job=kind.value,
-        number=job.id,
-    )
+    if not is_silent(job):
+        history.note(
+            session,
+            "job_requested",
+            slot=slot,
+            member=member,
+            actor=actor,
+            job=kind.value,
+            number=job.id,
+        )
     return job.id
+
+
+def is_silent(job: Job) -> bool:
+    """Tell whether nobody needs to hear of a job: routine, and nothing to report."""
+    routine = job.kind in SILENT and job.actor is None
+    return routine and job.state != JobState.FAILED and not job.report
 
 
 def pause(number: int, *, actor: str | None = None) -> bool:

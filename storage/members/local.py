@@ -22,7 +22,7 @@ from raid.errors import (
     ObjectMissing,
     UnknownVersion,
 )
-from raid.keys import parse_superblock_key
+from raid.keys import QUARANTINE, parse_superblock_key
 from raid.member import RESERVE, Buffer, ObjectInfo, Space
 from raid.superblock import MAX_LENGTH, Superblock
 from storage.members.calls import SystemCalls
@@ -248,7 +248,7 @@ class LocalMember:
         return True
 
     def _quarantine(self, target: str, key: str) -> None:
-        """Move a bad object aside: nothing is repaired by emptying it."""
+        """Move an object aside: nothing is repaired by emptying it."""
         aside = f"{key.replace('/', '_')}.{uuid4().hex[:8]}"
         self._disk.rename(target, self._at("quarantine", aside))
         self._disk.sync_directory(self._at("quarantine"))
@@ -282,6 +282,26 @@ class LocalMember:
                 self._disk.unlink(target)
             with suppress(FileNotFoundError):
                 self._disk.sync_directory(os.path.dirname(target))  # noqa: PTH120
+
+    def set_aside(self, key: str) -> None:
+        """Move an object to quarantine; an absent one is fine."""
+        with self._border(f"set {key} aside"):
+            self._insist()
+            target = self._at(key)
+            try:
+                self._quarantine(target, key)
+            except FileNotFoundError:
+                if self._is_file(target):
+                    raise
+                return
+            self._disk.sync_directory(os.path.dirname(target))  # noqa: PTH120
+
+    def _is_file(self, path: str) -> bool:
+        try:
+            self._disk.stat(path)
+        except FileNotFoundError:
+            return False
+        return True
 
     # -- reading ----------------------------------------------------------
 
@@ -325,7 +345,7 @@ class LocalMember:
             except FileNotFoundError:
                 continue
             if not _is_directory(found):
-                yield ObjectInfo(key, found.st_size, found.st_mtime)
+                yield ObjectInfo(key, found.st_size, _time_of(key, found))
             elif key in _AREAS or "/" in key:
                 yield from self._walk(key, prefix)
             else:
@@ -368,6 +388,11 @@ class LocalMember:
 
 def _order(name: str) -> tuple[int, int]:
     return parse_superblock_key(name) or (0, 0)
+
+
+def _time_of(key: str, found: os.stat_result) -> float:
+    """Return when a file was written or, in quarantine, when it was moved there."""
+    return found.st_ctime if key.startswith(QUARANTINE) else found.st_mtime
 
 
 def _is_directory(found: os.stat_result) -> bool:

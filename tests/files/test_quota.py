@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from files import uploads
 from files.errors import OverQuota, TooLarge
-from files.quota import filesize
 from storage.db import db, release
+from storage.words import filesize
 from support.drive import Drive, check_books, code
 from support.people import PASSWORD, Person
 

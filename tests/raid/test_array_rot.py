@@ -6,6 +6,8 @@ repair gives back the very bytes that were written.
 
 import random
 from collections.abc import Iterator
+from itertools import combinations, permutations
+from uuid import UUID
 
 import pytest
 
@@ -16,12 +18,13 @@ from raid.errors import BlobDamaged, DamagedObject
 from raid.format import HEADER_LENGTH, ShardHeader
 from raid.geometry import Level
 from raid.keys import KeyKind, parse_key, superblock_key, tombstone_key
+from raid.member import Member
 from raid.memory import MemoryMember
 from raid.reader import Damage, load_manifest, read
 from raid.writer import Stored
 from support.arrays import LAYOUTS, Clock, get_blob, memory_array, put_blob, ref_of
 from support.bodies import body
-from support.faulty import flip
+from support.faulty import LYING, FaultyMember, flip
 from support.soak import times
 
 SIZES = {"inline": 5_000, "combined": 300 * 1024, "segmented": 1_300_000}
@@ -122,7 +125,10 @@ def test_objects_that_are_wrong_as_a_whole(how: str, level: Level, width: int) -
     array = memory_array(level, width, clock=Clock())
     for size in SIZES.values():
         data = body(size)
-        stored, stranger = put_blob(array, data), put_blob(array, body(size, 1))
+        alike = (UUID(int=2 * size << 64), UUID(int=(2 * size + 1) << 64))
+        stored, stranger = (
+            put_blob(array, body(size, i), blob=blob) for i, blob in enumerate(alike)
+        )
         for slot in range(width):
             objects = _memory(array, slot).objects
             own = [key for key in objects if str(stored.blob) in key]
@@ -169,6 +175,92 @@ def test_two_bad_members_are_an_honest_error_and_other_files_are_fine(
     with pytest.raises(BlobDamaged):
         get_blob(array, stored)
     assert get_blob(array, fine) == body(size, 1)
+
+
+def _spoil_units(array: Array, slot: int, stored: Stored) -> int:
+    """Turn a bit over in the last unit of every object of a blob on a member.
+
+    Another one on each slot: two errors that are alike cancel each other out.
+    """
+    objects = _memory(array, slot).objects
+    keys = [key for key in objects if key.startswith("o/") and str(stored.blob) in key]
+    for key in keys:
+        objects[key] = flip(objects[key], len(objects[key]) * 8 - 1 - slot)
+    return len(keys)
+
+
+WITH_Q = [(Level.RAID6, 4), (Level.RAID6, 5)]
+
+
+@pytest.mark.parametrize(("level", "width"), WITH_Q)
+@pytest.mark.parametrize("form", SIZES)
+def test_two_parities_outlast_two_members_that_rot(
+    form: str, level: Level, width: int
+) -> None:
+    data = body(SIZES[form])
+    for bad in combinations(range(width), 2):
+        array = memory_array(level, width, clock=Clock())
+        stored = put_blob(array, data)
+        right = [dict(_memory(array, slot).objects) for slot in range(width)]
+        assert all(_spoil_units(array, slot, stored) for slot in bad)
+        met: list[Damage] = []
+        assert get_blob(array, stored, damage=met) == data
+        assert {damage.slot for damage in met} <= set(bad)
+        for slot in bad:
+            for key in [key for key in right[slot] if key.startswith("o/")]:
+                with pytest.raises(DamagedObject):
+                    _check(array, slot, stored, key)
+                _repair(array, slot, stored, key)
+            assert _memory(array, slot).objects == right[slot]
+
+
+@pytest.mark.parametrize(("level", "width"), WITH_Q)
+@pytest.mark.parametrize("kind", LYING)
+def test_two_parities_outlast_one_member_away_and_one_that_lies(
+    kind: str, level: Level, width: int
+) -> None:
+    made: list[FaultyMember] = []
+
+    def wrap(slot: int, member: Member) -> FaultyMember:
+        made.append(FaultyMember(member, slot))
+        return made[-1]
+
+    array = memory_array(level, width, clock=Clock(), wrap=wrap)
+    data = body(SIZES["segmented"])
+    stored = put_blob(array, data)
+    put_blob(array, body(SIZES["segmented"], 1))  # what the liar may give instead
+    met_both = set()
+    for away, liar in permutations(range(width), 2):
+        made[away].always("missing")
+        made[liar].always(kind)
+        made[liar].fired.clear()
+        met: list[Damage] = []
+        assert get_blob(array, stored, damage=met) == data, (away, liar)
+        assert {damage.slot for damage in met} <= {liar}
+        if made[away].fired["missing"] and made[liar].fired[kind]:
+            met_both.add((away, liar))
+        made[away].fired.clear()
+        for slot in (away, liar):
+            made[slot].always(None)
+            array.check(slot)
+    assert {liar for _, liar in met_both} == set(range(width))
+
+
+def test_three_bad_members_are_an_honest_error_with_two_parities() -> None:
+    array = memory_array(Level.RAID6, 5, clock=Clock())
+    stored = put_blob(array, body(SIZES["combined"]))
+    assert all(_spoil_units(array, slot, stored) for slot in range(3))
+    met: list[Damage] = []
+    with pytest.raises(BlobDamaged):
+        get_blob(array, stored, damage=met)
+    for role, slot in enumerate(stored.rows[0].slots):
+        if slot < 3:
+            objects = _memory(array, slot).objects
+            (key,) = (key for key in objects if key.startswith("o/"))
+            del objects[key]
+            with pytest.raises(BlobDamaged):
+                repair.put_shard(array, slot, stored.manifest, 0, role)
+            assert key not in objects
 
 
 def test_right_bytes_before_the_bad_ones_are_served_and_none_after() -> None:

@@ -118,7 +118,8 @@ HEADER = structures.STRUCTURES[0]
 @pytest.mark.parametrize(
     ("at", "layout", "value", "error"),
     [
-        (64, "B", 3, UnknownVersion),  # a code for raid6
+        (64, "B", 3, DamagedObject),  # two parities with m=1
+        (64, "B", 4, UnknownVersion),
         (65, "B", 0, DamagedObject),
         (65, "B", 64, DamagedObject),
         (66, "B", 0, DamagedObject),

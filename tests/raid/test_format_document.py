@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from raid import format as fmt
-from raid import manifest, rows, superblock
+from raid import journal, manifest, rows, superblock
 from raid.geometry import Level, placement, shape_of, unit_span
 from support import reference as ref
 from support import worked_example as example
@@ -27,6 +27,7 @@ STRUCTS = {
     "superblock": superblock._FIXED,
     "member": superblock._ENTRY,
     "tombstone": superblock._TOMBSTONE,
+    "journal": journal._FIXED,
 }
 
 
@@ -91,13 +92,16 @@ def test_the_picture_of_rows_and_columns_is_right():
 
 
 def test_the_picture_of_placement_is_right():
-    lines = re.findall(r"^segment (\d) +((?:d\d|p)(?: +(?:d\d|p)){3})$", TEXT, re.M)
-    assert len(lines) == 4
-    shape = shape_of(Level.RAID5, 4)
-    for number, cells in lines:
-        slots = placement(UUID(int=0), int(number), range(4), shape)
-        words = {slot: shape.roles[role] for role, slot in enumerate(slots)}
-        assert cells.split() == [words[slot] for slot in range(4)]
+    pictures = re.findall(r"^.* slot 0 .*\n((?:segment \d .*\n)+)", TEXT, re.M)
+    drawn = [[line.split()[1:] for line in one.splitlines()] for one in pictures]
+    raids = (Level.RAID5, 4), (Level.RAID6, 5), (Level.RAID10, 4), (Level.RAID10, 5)
+    assert [len(lines) for lines in drawn] == [4, 3, 4, 5]
+    for (level, width), lines in zip(raids, drawn, strict=True):
+        shape = shape_of(level, width)
+        for number, *cells in lines:
+            slots = placement(UUID(int=0), int(number), range(width), shape)
+            words = {slot: shape.roles[role] for role, slot in enumerate(slots)}
+            assert cells == [words.get(slot, "-") for slot in range(width)]
 
 
 def test_codes_of_states_are_documented():

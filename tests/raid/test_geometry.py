@@ -149,12 +149,40 @@ def test_raid1_is_copies_that_share_a_column(width):
     assert {shape.column(r) for r in range(width)} == {0}
 
 
+@pytest.mark.parametrize("width", range(4, 12))
+def test_raid6_has_two_parities(width):
+    shape = shape_of(Level.RAID6, width)
+    assert shape == Shape(width - 2, 2, Code.PQ)
+    assert shape.columns == width
+    assert shape.roles[-2:] == ("p", "q") and shape.roles[0] == "d0"
+    assert [shape.role_byte(r) for r in (0, width - 2, width - 1)] == [0, 0xF0, 0xF1]
+
+
+@pytest.mark.parametrize("width", range(4, 12))
+def test_raid10_has_two_copies_however_wide_it_is(width):
+    assert shape_of(Level.RAID10, width) == Shape(1, 1, Code.COPIES)
+
+
+def test_raid0_is_refused_with_a_sentence_that_says_why():
+    with pytest.raises(ValueError, match="raid0 is refused: it keeps every byte once"):
+        Level("raid0")
+    with pytest.raises(
+        ValueError, match=r"no level raid7.*raid1, raid5, raid6, raid10"
+    ):
+        Level("raid7")
+    assert [Level(f"raid{number}").number for number in (1, 5, 6, 10)] == [1, 5, 6, 10]
+
+
 @pytest.mark.parametrize(
     ("level", "width", "sentence"),
     [
         (Level.RAID1, 1, "raid1 needs at least 2 members and got 1."),
         (Level.RAID5, 2, "raid5 needs at least 3 members and got 2; take raid1 for"),
         (Level.RAID5, 65, "raid5 takes at most 64 members and got 65."),
+        (Level.RAID6, 3, "raid6 needs at least 4 members and got 3; take raid5 for"),
+        (Level.RAID6, 65, "raid6 takes at most 64 members and got 65."),
+        (Level.RAID10, 3, "raid10 needs at least 4 members and got 3; take raid1 for"),
+        (Level.RAID10, 65, "raid10 takes at most 64 members and got 65."),
     ],
 )
 def test_a_wrong_width_is_refused_with_a_sentence(level, width, sentence):
@@ -164,7 +192,10 @@ def test_a_wrong_width_is_refused_with_a_sentence(level, width, sentence):
 
 @pytest.mark.parametrize(
     ("k", "m", "code"),
-    [(0, 1, Code.XOR), (2, 1, Code.COPIES), (2, 2, Code.XOR), (64, 1, Code.XOR)],
+    [
+        *((0, 1, Code.XOR), (2, 1, Code.COPIES), (2, 2, Code.XOR), (64, 1, Code.XOR)),
+        *((1, 2, Code.PQ), (2, 1, Code.PQ), (2, 3, Code.PQ), (63, 2, Code.PQ)),
+    ],
 )
 def test_impossible_shapes_do_not_exist(k, m, code):
     with pytest.raises(ValueError, match=r"\."):
@@ -182,6 +213,16 @@ def test_narrow_keeps_the_redundancy(width, healthy):
         assert narrowed == Shape(healthy - 1, 1, Code.XOR)
     else:
         assert narrowed == Shape(1, 1, Code.COPIES)
+
+
+@given(st.integers(4, MAX_ROLES), st.integers(0, MAX_ROLES))
+def test_narrow_keeps_both_parities(width, healthy):
+    narrowed = narrow(shape_of(Level.RAID6, width), healthy)
+    assert narrowed.m == 2
+    if healthy > 3:
+        assert narrowed == Shape(min(healthy, width) - 2, 2, Code.PQ)
+    else:
+        assert narrowed == Shape(1, 2, Code.COPIES)
 
 
 @given(st.integers(2, 6), st.integers(0, 6))
@@ -252,3 +293,40 @@ def test_copies_go_round():
 def test_too_few_slots_are_refused():
     with pytest.raises(ValueError, match="4 roles do not fit on 3 slots"):
         placement(UUID(int=0), 0, [0, 1, 2], shape_of(Level.RAID5, 4))
+
+
+@pytest.mark.parametrize("n", range(4, 9))
+def test_two_parities_are_left_symmetric_as_md(n):
+    """drivers/md/raid5.c, ALGORITHM_LEFT_SYMMETRIC: pd, qd and dd of each stripe."""
+    blob, shape = UUID(int=0), shape_of(Level.RAID6, n)
+    for stripe in range(3 * n):
+        pd = n - 1 - stripe % n
+        qd = (pd + 1) % n
+        dd = [(pd + 2 + i) % n for i in range(n - 2)]
+        assert placement(blob, stripe, range(n), shape) == (*dd, pd, qd)
+
+
+@given(BLOBS, st.integers(0, 2**63), st.integers(2, 32))
+def test_raid10_over_an_even_number_of_slots_has_fixed_pairs(blob, number, pairs):
+    shape = shape_of(Level.RAID10, 4)
+    first, second = placement(blob, number, range(2 * pairs), shape)
+    assert first ^ 1 == second
+
+
+@given(BLOBS, st.integers(2, 32))
+def test_raid10_over_an_odd_number_takes_the_next_two_as_md_does(blob, half):
+    """drivers/md/raid10.c, near=2: chunk i lies on devices 2i and 2i+1 mod n."""
+    n = 2 * half + 1
+    where = [placement(blob, i, range(n), Shape(1, 1, Code.COPIES)) for i in range(n)]
+    assert all(second == (first + 1) % n for first, second in where)
+    after = [*where[1:], where[0]]
+    assert all(b[0] == (a[1] + 1) % n for a, b in zip(where, after, strict=True))
+
+
+@pytest.mark.parametrize("n", range(2, 10))
+def test_raid10_gives_every_slot_as_many_first_and_second_copies(n):
+    where = [
+        placement(UUID(int=0), i, range(n), Shape(1, 1, Code.COPIES)) for i in range(n)
+    ]
+    assert sorted(first for first, _ in where) == list(range(n))
+    assert sorted(second for _, second in where) == list(range(n))

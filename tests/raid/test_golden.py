@@ -3,6 +3,7 @@
 from dataclasses import replace
 from hashlib import sha256
 from itertools import combinations
+from uuid import UUID
 
 import pytest
 
@@ -10,10 +11,10 @@ from raid.array import Array, ArrayMap, SlotEntry
 from raid.buffers import BufferPool
 from raid.errors import DamagedObject
 from raid.format import HEADER_LENGTH, SegmentTable, ShardHeader
-from raid.geometry import UNIT, Code, Level, Shape, pieces
+from raid.geometry import UNIT, Code, Level, Shape, pieces, shape_of
 from raid.health import Health
 from raid.keys import KeyKind, parse_key, parse_superblock_key
-from raid.levels import rebuild_xor
+from raid.levels import rebuild
 from raid.manifest import Description, Form, Manifest, SegmentRow
 from raid.memory import MemoryMember
 from raid.superblock import (
@@ -25,6 +26,7 @@ from raid.superblock import (
 from raid.tags import unit_key, unit_tag
 from raid.writer import write
 from support import golden
+from support import reference as ref
 from support.arrays import EXECUTOR, Body, Log, attempts
 from support.golden import ARRAY, CASES, MEMBERS, UPLOADED, Case
 from support.packing import pack_blob, pack_segment
@@ -57,15 +59,22 @@ def packed_by_the_engine(case: Case) -> dict[int, Stored]:
     return members
 
 
-def superblock(case: Case, slot: int) -> Superblock:
+def whole_shape(case: Case) -> Shape:
     number, k, m = golden.level_of(case)
+    shape = shape_of(Level(f"raid{number}"), case.width)
+    assert (shape.k, shape.m) == (k, m)
+    return shape
+
+
+def superblock(case: Case, slot: int) -> Superblock:
+    number, _, _ = golden.level_of(case)
     states = {True: StoredState.IN_SYNC, False: StoredState.STALE}
     return Superblock(
         ARRAY,
         MEMBERS[slot],
         slot,
         Level(f"raid{number}"),
-        Shape(k, m, Code.COPIES if number == 1 else Code.XOR),
+        whole_shape(case),
         1,
         slot + 1,
         UPLOADED + slot,
@@ -126,9 +135,13 @@ def read_segment(members: dict[int, Stored], manifest: Manifest, number: int) ->
         return b"".join(next(units for units in roles if units))[: row.length]
     for role in range(row.shape.k):
         if roles[role] is None:
-            others = [units for units in roles if units is not None]
-            rows = zip(*others, strict=True)
-            roles[role] = [bytes(rebuild_xor(units)) for units in rows]
+            there = [r for r in range(row.shape.width) if roles[r] is not None]
+            used = there[: row.shape.k]
+            rows = zip(*(roles[r] for r in used), strict=True)
+            roles[role] = [
+                rebuild(row.shape, role, dict(zip(used, units, strict=True)))
+                for units in rows
+            ]
     cut = pieces(row.length, row.shape.k, 0, row.length)
     return b"".join(roles[p.column][p.row][p.start : p.stop] for p in cut)
 
@@ -163,6 +176,18 @@ def test_the_frozen_vector_reads_with_any_member_gone(case):
         assert sha256(read_blob(left)).digest() == sha256(case.content()).digest()
 
 
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_the_formulas_of_the_document_rebuild_what_the_engine_encodes(k):
+    segment = pack_segment(
+        ARRAY, UUID(int=k), 0, 1, Shape(k, 2, Code.PQ), ref.data(k * 24), list(range(9))
+    )
+    units = list(segment.payloads)
+    assert ref.q_of(units[:k]) == units[k + 1]
+    for x, y in combinations(range(k + 1), 2):
+        lost = [b"" if i in (x, y) else unit for i, unit in enumerate(units)]
+        assert ref.lost_two(lost, x, y) == (units[x], units[y])
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_frozen_superblocks_read(case):
     for slot, objects in golden.frozen_members(case).items():
@@ -182,9 +207,8 @@ def test_the_writer_stores_what_the_reference_packs(case):
         SlotEntry(i, MEMBERS[i], states[i in case.slots], f"file:///srv/d{i}")
         for i in range(case.width)
     )
-    number, k, m = golden.level_of(case)
-    shape = Shape(k, m, Code.COPIES if number == 1 else Code.XOR)
-    array_map = ArrayMap(ARRAY, Level(f"raid{number}"), shape, 1, 1, slots)
+    level = Level(f"raid{golden.level_of(case)[0]}")
+    array_map = ArrayMap(ARRAY, level, whole_shape(case), 1, 1, slots)
     members = {i: MemoryMember(f"m{i}") for i in range(case.width)}
     array = Array(array_map, members, Health(lambda: 0.0), EXECUTOR, "accept")
     write(

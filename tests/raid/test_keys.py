@@ -13,7 +13,10 @@ from raid.keys import (
     ObjectKey,
     blob_prefix,
     combined_key,
+    journal_key,
+    journal_prefix,
     manifest_key,
+    parse_journal_key,
     parse_key,
     parse_superblock_key,
     shard_key,
@@ -52,6 +55,14 @@ def test_superblock_keys_are_parsed_back(incarnation, event):
     assert parse_key(key) is None
 
 
+@given(U64, st.integers(1, 2**64 - 1))
+def test_journal_keys_are_parsed_back(incarnation, number):
+    key = journal_key(incarnation, number)
+    assert key.startswith(journal_prefix(incarnation))
+    assert parse_journal_key(key) == (incarnation, number)
+    assert parse_key(key) is None
+
+
 def test_keys_look_as_documented():
     start = "o/a5/a5e0f310-77aa-4e4b-b0c4-1f2e00000001"
     assert manifest_key(BLOB, 3) == f"{start}.m3"
@@ -59,6 +70,7 @@ def test_keys_look_as_documented():
     assert shard_key(BLOB, 7, 3, "p") == f"{start}.s7.3.p"
     assert tombstone_key(BLOB) == "t/a5/a5e0f310-77aa-4e4b-b0c4-1f2e00000001"
     assert superblock_key(1, 42) == "superblock.1.42"
+    assert journal_key(2, 41) == "c/2/41"
 
 
 GOOD = shard_key(BLOB, 7, 3, "d0")
@@ -99,8 +111,17 @@ def test_other_superblock_keys_are_not_ours(key):
     assert parse_superblock_key(key) is None
 
 
+@pytest.mark.parametrize(
+    "key",
+    ["c/1", "c/1/0", "c/1/01", "c/01/1", f"c/1/{2**64}", "c/1/1/1", "c/1/1\n", "d/1/1"],
+)
+def test_other_journal_keys_are_not_ours(key):
+    assert parse_journal_key(key) is None
+
+
 @given(st.text(alphabet=string.printable, max_size=80))
 def test_any_text_is_parsed_or_not(key):
     assert parse_key(key) is None
     assert parse_key(GOOD + key) is None or key.isdigit() or not key
     parse_superblock_key("superblock." + key)
+    parse_journal_key("c/1/" + key)

@@ -77,7 +77,9 @@ def test_ambiguous_maps_are_not_written(ambiguous):
         (32, "B", 8, DamagedObject),  # another member's uuid
         (64, "h", 1, DamagedObject),  # another slot than in its own map
         (64, "h", -2, DamagedObject),
-        (66, "B", 6, UnknownVersion),
+        (66, "B", 7, UnknownVersion),
+        (66, "B", 6, DamagedObject),  # raid6 with the k and m of raid5
+        (66, "B", 10, DamagedObject),
         (67, "B", 1, DamagedObject),
         (67, "B", 255, DamagedObject),
         (68, "B", 2, DamagedObject),

@@ -8,7 +8,7 @@ import pytest
 
 from raid.errors import BlobDamaged, BlobUnreachable, MemberFailing
 from raid.superblock import Superblock
-from storage import debts, events
+from storage import damage, debts, events
 from storage.members.local import LocalMember
 from storage.models import ArrayRow, Blob, Debt, DebtKind, Reason
 from support.store import KIB, MIB, Store
@@ -143,8 +143,8 @@ def test_damage_met_by_a_reader_is_repaired(store: Store, size: int) -> None:
         store.runtime.manifests = type(store.runtime.manifests)()
         assert store.get(blob.uuid) == store.contents[blob.uuid]
         noted = store.runtime.take_damage()
-        debts.note_damage(noted)
-        debts.note_damage(noted)
+        damage.note(noted)
+        damage.note(noted)
         assert len(store.debts()) == len({(d.segment, d.role) for d in noted})
         assert {debt.reason for debt in store.debts()} <= {Reason.DAMAGED}
         assert set(store.states()) == {"in_sync"}, "damage makes nobody stale"
@@ -164,7 +164,7 @@ def test_what_is_not_bad_is_left_alone(store: Store) -> None:
 
     blob = store.put(300 * KIB)
     slots = blob.layout["slots"]
-    debts.note_damage(
+    damage.note(
         [
             Damage(slots[role], blob.uuid, 0, role, "?", "somebody said so")
             for role in (0, 3)

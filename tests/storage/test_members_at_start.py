@@ -228,6 +228,10 @@ def test_what_can_not_be_an_array(make_store: Callable[..., Store]) -> None:
     store = make_store(members=False)
     for level, urls, said in (
         ("raid5", ["file:members/0", "file:members/1"], "at least 3"),
+        ("raid6", [f"file:members/{i}" for i in range(3)], "at least 4"),
+        ("raid10", [f"file:members/{i}" for i in range(3)], "at least 4"),
+        ("raid0", ["file:members/0", "file:members/1"], "raid0 is refused"),
+        ("raid7", ["file:members/0", "file:members/1"], "no level raid7"),
         ("raid1", ["file:members/0"], "at least 2"),
         ("raid1", ["file:members/0", "file:members/../members/0"], "twice|empty"),
         ("raid1", ["file:members/0", "s3://bucket"], "not built"),

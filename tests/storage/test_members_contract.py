@@ -1,5 +1,6 @@
 """What every kind of member does, whatever it is made of."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
@@ -9,6 +10,7 @@ import pytest
 from raid.assemble import format_member
 from raid.errors import MemberFull, MemberMissing, ObjectExists, ObjectMissing
 from raid.geometry import Level
+from raid.keys import QUARANTINE
 from raid.member import Member
 from raid.memory import MemoryMember
 from storage.members.local import LocalMember
@@ -99,6 +101,23 @@ def test_it_deletes_and_deletes_again(member: Member) -> None:
     assert _keys(member) == []
 
 
+def test_it_sets_aside_and_sets_aside_again(member: Member) -> None:
+    before = time.time() - 1
+    for data in (b"first", b"second"):
+        member.put(KEY, [data])
+        member.set_aside(KEY)
+        member.set_aside(KEY)
+        assert _keys(member) == []
+    aside = list(member.list(QUARANTINE))
+    assert sorted(info.size for info in aside) == [5, 6]
+    assert all(info.modified > before for info in aside)
+    assert not any(info.key.startswith(QUARANTINE) for info in member.list(""))
+    for info in aside:
+        member.delete(info.key)
+        member.delete(info.key)
+    assert _keys(member, QUARANTINE) == []
+
+
 def test_it_lists_by_prefix_sorted(member: Member) -> None:
     blob = "o/ab/abcdef00-0000-4000-8000-000000000000"
     near = "o/ab/abcdef00-0000-4000-8000-000000000001.m1"
@@ -140,6 +159,7 @@ def test_it_refuses_everything_under_another_identity(member: Member) -> None:
         member.space,
         lambda: member.put(KEY, [b"abc"]),
         lambda: member.delete(KEY),
+        lambda: member.set_aside(KEY),
         lambda: list(member.list("o/")),
         lambda: member.read("o/ab/abcdef00-0000-4000-8000-00000000000f.m1"),
     ):

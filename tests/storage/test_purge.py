@@ -1,18 +1,24 @@
 """Purging: after the grace, tombstone first, and for ever."""
 
+import errno
+import os
 from collections.abc import Callable
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select
 
-from raid.errors import BlobDamaged, MemberFull
+from raid import repair
+from raid.errors import BlobDamaged, MemberFull, MemberSlow
 from storage import blobs, purge
 from storage.db import db, release, transaction, utcnow
 from storage.errors import BlobGone
+from storage.members.calls import SystemCalls
 from storage.members.local import LocalMember
-from storage.models import Blob, BlobState, Debt, DebtKind
+from storage.models import Blob, BlobState, Debt, DebtKind, MemberRow
 from support.arrays import Body
+from support.soak import times
 from support.store import KIB, MIB, Store, wanted
 
 SIZES = (0, 1000, 300 * KIB, 2 * MIB)
@@ -263,3 +269,152 @@ def test_an_undone_sealed_upload_is_a_purge(
     store.settle()
     assert store.rows(Blob) == []
     assert store.objects() == set()
+
+
+def _release(store: Store, count: int) -> None:
+    """Store so many small blobs, and let go of all at once."""
+    for _ in range(count):
+        store.put(10)
+    with transaction() as session:
+        blobs.release(session, select(Blob.uuid))
+    store.contents.clear()
+
+
+@pytest.mark.sqlite
+def test_a_member_without_a_free_byte_gives_its_objects_up(
+    quick: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even a tombstone fits; m+1 others hold it, so its objects make room."""
+    _release(quick, purge.BATCH + 10)
+    real, refused = SystemCalls.open, []
+
+    def full(self, path, flags):  # type: ignore[no-untyped-def]
+        if "/2/tmp/" in path and flags & os.O_CREAT:
+            refused.append(path)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, path, flags)
+
+    monkeypatch.setattr(SystemCalls, "open", full)
+    quick.restart()
+    quick.settle()
+    assert len(refused) >= purge.BATCH
+    assert quick.rows(Blob) == quick.debts() == []
+    assert quick.objects() == set()
+
+
+@pytest.mark.sqlite
+def test_nothing_goes_where_too_few_have_room_for_tombstones(
+    quick: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three of four are without a byte: one tombstone is not m+1."""
+    _release(quick, 3)
+    real, refused = repair.put_tombstone, []
+
+    def put(array, slot, *arguments):  # type: ignore[no-untyped-def]
+        if slot:
+            refused.append(slot)
+            raise MemberFull("m", "It is full.")
+        real(array, slot, *arguments)
+
+    monkeypatch.setattr(repair, "put_tombstone", put)
+    quick.settle()
+    assert set(refused) == {1, 2, 3}
+    assert len(quick.rows(Blob)) == 3
+    assert sum("/o/" in name for name in quick.objects()) == 12
+    monkeypatch.undo()
+    quick.settle()
+    assert quick.objects() == set()
+
+
+def test_a_sick_member_does_not_hold_up_what_is_behind(
+    quick: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails at every tombstone, and the others let go of more than a batch."""
+    count = purge.BATCH * 2 + 10
+    _release(quick, count)
+    real, failed = repair.put_tombstone, []
+
+    def put(array, slot, *arguments):  # type: ignore[no-untyped-def]
+        if slot == 2:
+            failed.append(arguments[0])
+            raise MemberSlow("m", "It is slow.")
+        real(array, slot, *arguments)
+
+    monkeypatch.setattr(repair, "put_tombstone", put)
+    quick.tick()
+    assert len(failed) == 1
+    assert {debt.member_uuid for debt in quick.debts()} == {_member(quick, 2)}
+    assert not any("/o/" in name for name in quick.objects() if name[0] != "2")
+    quick.tick()
+    # Next time it begins behind the one at which it failed.
+    assert len(set(failed)) == len(failed)
+    monkeypatch.undo()
+    quick.make_due()
+    quick.settle()
+    assert quick.rows(Blob) == quick.debts() == []
+    assert quick.objects() == set()
+
+
+def _member(store: Store, slot: int) -> UUID:
+    return next(row.uuid for row in store.rows(MemberRow) if row.slot == slot)
+
+
+@pytest.mark.sqlite
+def test_one_that_is_absent_through_very_many_purges(
+    quick: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row and a debt for each, in bounded batches, and no work while it is away."""
+    count = times(150)
+    quick.put(10)
+    quick.lose(1)
+    quick.tick()
+    _release(quick, count)
+    quick.make_due()
+    real, batches = purge._advance, []
+
+    def advance(array, uuids, *arguments):  # type: ignore[no-untyped-def]
+        batches.append(len(uuids))
+        return real(array, uuids, *arguments)
+
+    monkeypatch.setattr(purge, "_advance", advance)
+    quick.settle()
+    assert max(batches) <= purge.BATCH
+    assert sum(batches) == count + 1
+    assert len(quick.rows(Blob)) == len(quick.debts()) == count + 1
+    assert {name.split("/")[1] for name in quick.objects(0)} == {"t"}
+    batches.clear()
+    quick.tick()
+    assert batches == []
+    quick.bring_back(1)
+    quick.settle()
+    assert quick.rows(Blob) == quick.debts() == []
+    assert quick.objects() == set()
+
+
+@pytest.mark.sqlite
+def test_one_that_goes_before_the_last_step_holds_up_nothing(
+    quick: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every member has acknowledged more than a batch; the ends of these wait."""
+    real = purge._finish
+    _release(quick, purge.BATCH)
+    ended = []
+
+    def not_yet(array, candidates, failed):  # type: ignore[no-untyped-def]
+        ended.append(len(candidates))
+        return 0
+
+    monkeypatch.setattr(purge, "_finish", not_yet)
+    quick.settle()
+    assert purge.BATCH in ended
+    assert quick.debts() == []
+    monkeypatch.setattr(purge, "_finish", real)
+    quick.lose(3)
+    later = quick.put(10)
+    quick.let_go(later.uuid)
+    quick.settle()
+    assert quick.paths(0, later.uuid) == []
+    quick.bring_back(3)
+    quick.settle()
+    assert quick.rows(Blob) == []
+    assert quick.objects() == set()

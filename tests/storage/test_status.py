@@ -90,6 +90,9 @@ def test_create_by_command(make_app: Callable[..., Flask]) -> None:
     assert again.exit_code == 1
     assert "already" in again.output or "empty places" in again.output
     assert run(args=["array", "create", "--level", "raid9"]).exit_code == 1
+    refused = run(args=["array", "create", "--level", "raid0"])
+    assert refused.exit_code == 1
+    assert "one lost member is the loss of every file" in refused.output
 
 
 SENTENCES = [
@@ -133,6 +136,21 @@ SENTENCES = [
         "One of three storage members is away. All files are readable and new ones "
         "are safe on the other two.",
     ),
+    (
+        *("raid6", 6, [1, 4], "degraded"),
+        "Two of six storage members are away. All files are readable and new ones "
+        "are safe on the other four.",
+    ),
+    (
+        *("raid6", 4, [0, 3], "degraded"),
+        "Two of four storage members are away. All files are readable and new ones "
+        "are kept on the other two.",
+    ),
+    (
+        *("raid10", 4, [2], "degraded"),
+        "One of four storage members is away. All files are readable and new ones "
+        "are safe on the other three.",
+    ),
 ]
 
 
@@ -148,6 +166,7 @@ def test_the_banner(
 ) -> None:
     """One sentence for everybody, in words."""
     store = make_store(width, ARRAY_LEVEL=level)
+    store.put(300 * KIB)
     assert store.banner() == ""
     for slot in away:
         store.lose(slot)

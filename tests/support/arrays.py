@@ -28,7 +28,16 @@ LAYOUTS = (
     (Level.RAID5, 3),
     (Level.RAID5, 4),
     (Level.RAID5, 5),
+    (Level.RAID6, 4),
+    (Level.RAID10, 4),
 )
+WIDE = (
+    (Level.RAID6, 5),
+    (Level.RAID6, 6),
+    (Level.RAID10, 5),
+    (Level.RAID10, 6),
+)
+"""Layouts for what is quick, and for a soak."""
 DESCRIPTION = Description("a.txt", "/", "alice", "text/plain", 1_700_000_000_000_000)
 
 

@@ -17,11 +17,15 @@ import psycopg
 from flask import Flask
 from sqlalchemy.engine import make_url
 
+from storage import migrate
 from storage.db import db
 
 SECRET_KEY = "Zk3v9QxT1mWc8RbY5nLd7HgJ2pFsA6uE0oIi-4Tq"
 _SHARED = "holdfast_shared"
-_TABLES = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'"
+_TABLES = (
+    "SELECT quote_ident(tablename) FROM pg_tables "
+    "WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+)
 _SEQUENCES = (
     "SELECT quote_ident(sequencename) FROM pg_sequences WHERE schemaname = 'public'"
 )
@@ -128,9 +132,9 @@ class Postgres:
 
 
 def make_tables(app: Flask) -> None:
-    """Make the tables straight from the models."""
+    """Make the tables as a start does: triggers come with the versions only."""
     with app.app_context():
-        db.create_all()
+        migrate.upgrade()
         _let_go()
 
 

@@ -124,6 +124,10 @@ class FaultyMember:
         self._raise(self._fault("delete"))
         self.inner.delete(key)
 
+    def set_aside(self, key: str) -> None:
+        self._raise(self._fault("set_aside"))
+        self.inner.set_aside(key)
+
     def space(self) -> Space:
         self._raise(self._fault("space"))
         return self.inner.space()

@@ -1,7 +1,8 @@
 """The blobs of the golden vectors: what goes in, and how the reference packs it.
 
 `python -m support.golden FOLDER` (in tests/) writes the vectors. They are frozen: do
-that for a new version of the format, into a folder of its own, and never over these.
+that for new cases or a new version of the format, into a folder of its own, and never
+over these.
 """
 
 import base64
@@ -53,11 +54,12 @@ class Case:
 
 
 def _blob(number: int) -> UUID:
-    return UUID(f"a{number}5e0f31-77aa-4e4b-b0c4-1f2e{number:02x}00{number:02x}00")
+    return UUID(f"a{number:x}5e0f31-77aa-4e4b-b0c4-1f2e{number:02x}00{number:02x}00")
 
 
 R5, R5X3, MIRROR, MIRROR3 = (3, 1, 2), (2, 1, 2), (1, 1, 1), (1, 2, 1)
-ALL = (0, 1, 2, 3)
+R6, R6X5 = (2, 2, 3), (3, 2, 3)
+ALL, FIVE = (0, 1, 2, 3), (0, 1, 2, 3, 4)
 NAMES = ("Grüße 日本 🎉.txt", "/Отдел/ملفات", "zoë", "text/plain; charset=utf-8")
 CASES = [
     Case("empty", _blob(0), 4, R5, ALL),
@@ -70,6 +72,14 @@ CASES = [
     Case("mirror-three", _blob(7), 3, MIRROR3, (0, 1, 2), ((UNIT + 9, 1), (4096, 1))),
     Case("narrow", _blob(8), 4, R5X3, (0, 1, 3), ((90_000, 2),), True),
     Case("narrow-copies", _blob(9), 4, MIRROR, (1, 2), ((5000, 4), (333, 4))),
+    Case("raid6", _blob(10), 4, R6, ALL, ((2 * UNIT + 1001, 1),), True, words=NAMES),
+    Case(
+        "raid6-five", _blob(11), 5, R6X5, FIVE, ((3 * UNIT + 17, 1), (777, 2), (1, 2))
+    ),
+    Case("raid6-narrow", _blob(12), 5, R6, (0, 2, 3, 4), ((90_000, 2),), True),
+    Case("raid6-copies", _blob(13), 4, MIRROR3, (0, 1, 3), ((70_000, 3),), True),
+    Case("raid10", _blob(14), 4, MIRROR, ALL, ((UNIT + 9, 1), (4096, 1), (5, 1))),
+    Case("raid10-five", _blob(15), 5, MIRROR, FIVE, ((66_001, 1),), True),
 ]
 
 
@@ -119,15 +129,9 @@ def reference_members(case: Case) -> dict[int, dict[str, bytes]]:
 
 def level_of(case: Case) -> tuple[int, int, int]:
     """Return level, k and m of the array that a case lies on."""
-    return (
-        (1, 1, case.width - 1)
-        if case.name[:6] == "mirror"
-        else (
-            5,
-            case.width - 1,
-            1,
-        )
-    )
+    kind, n = case.name.partition("-")[0], case.width
+    named = {"mirror": (1, 1, n - 1), "raid6": (6, n - 2, 2), "raid10": (10, 1, 1)}
+    return named.get(kind, (5, n - 1, 1))
 
 
 def reference_superblock(case: Case, slot: int) -> bytes:

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from raid.format import SegmentTable
 from raid.geometry import (
-    Code,
     Shape,
     pad,
     padded_length,
@@ -15,7 +14,7 @@ from raid.geometry import (
     unit_views,
 )
 from raid.keys import combined_key, manifest_key, shard_key
-from raid.levels import encode_parity
+from raid.levels import encode_parities
 from raid.manifest import Description, Form, Manifest, SegmentRow
 from raid.tags import unit_key, unit_tag
 
@@ -36,9 +35,8 @@ def columns_of(content: bytes, shape: Shape) -> list[list[memoryview]]:
     buffer[:length] = content
     pad(buffer, length, shape.k)
     columns = [role_views(buffer, length, shape.k, j) for j in range(shape.k)]
-    if shape.code is Code.XOR:
-        parity = memoryview(bytearray(payload_length(length, shape.k)))
-        encode_parity(buffer, length, shape.k, parity)
+    room = memoryview(bytearray(shape.m * payload_length(length, shape.k)))
+    for parity in encode_parities(shape, buffer, length, room):
         columns.append(unit_views(parity, length, shape.k))
     return columns
 

@@ -12,7 +12,7 @@ from blake3 import blake3
 
 UNIT = 262144
 CONTEXT = "holdfast 2026-11 unit tag v1"
-COPIES, XOR = 1, 2
+COPIES, XOR, PQ = 1, 2, 3
 
 
 def hashed(data: bytes) -> bytes:
@@ -42,7 +42,7 @@ def data(length: int, seed: int = 0) -> bytes:
 def role_names(k: int, m: int, code: int) -> list[str]:
     if code == COPIES:
         return [f"c{i}" for i in range(k + m)]
-    return [*(f"d{i}" for i in range(k)), "p"]
+    return [*(f"d{i}" for i in range(k)), "p", *(["q"] if code == PQ else [])]
 
 
 def role_byte(k: int, code: int, role: int) -> int:
@@ -72,6 +72,62 @@ def xored(units: list[bytes]) -> bytes:
     for unit in units:
         total ^= int.from_bytes(unit, "little")
     return total.to_bytes(len(units[0]), "little")
+
+
+def twice(byte: int) -> int:
+    byte = byte << 1
+    return (byte & 0xFF) ^ 0x1D if byte > 0xFF else byte
+
+
+TWICE = [twice(byte) for byte in range(256)]
+
+
+def q_of(units: list[bytes]) -> bytes:
+    """d_0 + 2 (d_1 + 2 (d_2 + ...)), byte by byte, from the innermost outwards."""
+    total = bytearray(len(units[0]))
+    for unit in reversed(units):
+        for at, byte in enumerate(unit):
+            total[at] = TWICE[total[at]] ^ byte
+    return bytes(total)
+
+
+def times(a: int, b: int) -> int:
+    total = 0
+    while b:
+        total, a, b = total ^ (a if b & 1 else 0), TWICE[a], b >> 1
+    return total
+
+
+def power(exponent: int) -> int:
+    """2 to an exponent, which may be negative: 2^255 = 1."""
+    total = 1
+    for _ in range(exponent % 255):
+        total = TWICE[total]
+    return total
+
+
+def over(a: int, b: int) -> int:
+    return next(c for c in range(256) if times(c, b) == a)
+
+
+def lost_two(units: list[bytes], x: int, y: int) -> tuple[bytes, bytes]:
+    """Two lost units of a row, by the table: data and data, or data and p.
+
+    What stands in their places is not looked at.
+    """
+    *data, p, q = units
+    k = len(data)
+    data = [bytes(len(q)) if i in (x, y) else unit for i, unit in enumerate(data)]
+    with_q = xored([q, q_of(data)])
+    if y == k:
+        d_x = bytes(times(power(-x), byte) for byte in with_q)
+        return d_x, xored([*data, d_x])
+    with_p = xored([p, *data])
+    below = power(x) ^ power(y)
+    d_x = bytes(
+        over(times(power(y), a) ^ b, below) for a, b in zip(with_p, with_q, strict=True)
+    )
+    return d_x, xored([with_p, d_x])
 
 
 def tag(
@@ -104,6 +160,8 @@ class Segment:
         rows = split(content, self.k)
         if self.code == XOR:
             rows = [[*row, xored(row)] for row in rows]
+        if self.code == PQ:
+            rows = [[*row, xored(row), q_of(row)] for row in rows]
         self.rows = rows
         self.table = b"".join(
             tag(*self.place, role_byte(self.k, self.code, j), i, unit) + bytes(32)
@@ -132,14 +190,26 @@ class Segment:
         return self.header(role, len(manifest)) + self.table + manifest + units
 
     def slots(self, slots: list[int]) -> list[int]:
-        """Left-symmetric: the slot of each role, in the order of the roles."""
+        """The slot of each role, in the order of the roles."""
         _, blob, number, _ = self.place
         n = len(slots)
         base = struct.unpack("<I", blob.bytes[12:16])[0] % n
         if self.code == COPIES:
-            return [slots[(number + base + i) % n] for i in range(self.k + self.m)]
+            return [slots[at] for at in self.copies(number + base, n)]
         p = (n - 1 - (number + base)) % n
-        return [*(slots[(p + 1 + j) % n] for j in range(self.k)), slots[p]]
+        where = [slots[(p + self.m + j) % n] for j in range(self.k)]
+        where.append(slots[p])
+        if self.code == PQ:
+            where.append(slots[(p + 1) % n])
+        return where
+
+    def copies(self, turn: int, n: int) -> list[int]:
+        """In groups of neighbours when they fit, else one after the other."""
+        w = self.m + 1
+        if n % w == 0:
+            group = turn % (n // w)
+            return [w * group + (turn // (n // w) + i) % w for i in range(w)]
+        return [(w * turn + i) % n for i in range(w)]
 
     def row(self, slots: list[int], row_size: int) -> bytes:
         row = bytearray(b"\xff" * row_size)

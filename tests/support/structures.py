@@ -19,6 +19,7 @@ from raid.geometry import (
     row_count,
     shape_of,
 )
+from raid.journal import NO_HASH, Entry, EntryFlag
 from raid.manifest import Description, Manifest, SegmentRow, head_length_of
 from raid.superblock import MemberEntry, StoredState, Superblock, Tombstone
 
@@ -27,8 +28,9 @@ I64 = st.integers(-(2**63), 2**63 - 1)
 DIGESTS = st.binary(min_size=32, max_size=32)
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=30)
 SHAPES = st.builds(
-    lambda width, healthy: narrow(shape_of(Level.RAID5, width), healthy),
-    st.integers(3, 64),
+    lambda level, width, healthy: narrow(shape_of(level, width), healthy),
+    st.sampled_from([Level.RAID5, Level.RAID6]),
+    st.integers(4, 64),
     st.integers(0, 64),
 ) | st.builds(lambda width: Shape(1, width - 1, Code.COPIES), st.integers(1, 64))
 
@@ -99,7 +101,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
 def superblocks(draw: st.DrawFn) -> Superblock:
     """Superblocks of members with a slot and of spares."""
     level = draw(st.sampled_from(Level))
-    width = draw(st.integers(3, 64))
+    width = draw(st.integers(4, 64))
     uuids = draw(st.lists(st.uuids(), min_size=1, max_size=8, unique=True))
     entries = tuple(
         MemberEntry(
@@ -126,6 +128,20 @@ def superblocks(draw: st.DrawFn) -> Superblock:
 
 
 TOMBSTONES = st.builds(Tombstone, st.uuids(), st.uuids(), U64, I64)
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> Entry:
+    """Journal entries, short ones and such as are worth compressing."""
+    number = draw(st.integers(1, 2**64 - 1))
+    ends = draw(st.sampled_from([EntryFlag.NONE, EntryFlag.FIRST, EntryFlag.LAST]))
+    flags = EntryFlag.SNAPSHOT | ends
+    if draw(st.booleans()):
+        flags = draw(st.sampled_from([EntryFlag.NONE, EntryFlag.CONTINUES]))
+    body = draw(st.binary(max_size=60)) * draw(st.sampled_from([1, 40]))
+    previous = NO_HASH if number == 1 else draw(DIGESTS)
+    time = draw(I64)
+    return Entry(draw(st.uuids()), draw(U64), number, time, previous, flags, body)
 
 
 # Samples ----------------------------------------------------------------------
@@ -178,6 +194,12 @@ def header() -> ShardHeader:
     return ShardHeader(ARRAY, BLOB, 1, 3, RAID5, 2, TABLE_LENGTH, table().digest)
 
 
+def entry(body: bytes) -> Entry:
+    """Return the first part of a snapshot."""
+    flags = EntryFlag.SNAPSHOT | EntryFlag.FIRST
+    return Entry(ARRAY, 1, 7, 12345, bytes(range(32)), flags, body)
+
+
 @dataclass(frozen=True)
 class Structure:
     """A packed sample, its parser, and where the hash that seals it ends."""
@@ -213,4 +235,6 @@ STRUCTURES = [
     _structure("manifest empty", manifest(0).pack(), Manifest.unpack),
     _structure("superblock", superblock().pack(), Superblock.unpack),
     _structure("tombstone", Tombstone(ARRAY, BLOB, 3, 12345).pack(), Tombstone.unpack),
+    _structure("journal", entry(b'["users","1",null]\n').pack(), Entry.unpack),
+    _structure("journal compressed", entry(b"x" * 600).pack(), Entry.unpack),
 ]

@@ -3,8 +3,10 @@
 from uuid import UUID
 
 from raid.geometry import Code, Level, Shape
+from raid.journal import NO_HASH, Entry, EntryFlag
 from raid.manifest import Description, Manifest
 from raid.superblock import MemberEntry, StoredState, Superblock, Tombstone
+from storage.journal.lines import Change, encode
 from support.packing import pack_blob, pack_segment
 
 ARRAY = UUID("8f14e45f-ceea-467f-a9b8-1d2c3b4a5e6f")
@@ -34,6 +36,15 @@ SUPERBLOCK = Superblock(
     ),
 )
 TOMBSTONE = Tombstone(ARRAY, BLOB, 1, UPLOADED)
+LINES = b"".join(
+    encode(
+        [
+            Change("entries", "ZmllbGQgb2YgYmFybGV5IQ", None),
+            Change("users", "1", {"disabled_at": None, "id": 1, "name": "ann"}),
+        ]
+    )
+)
+JOURNAL = Entry(ARRAY, 1, 1, UPLOADED, NO_HASH, EntryFlag.NONE, LINES)
 
 
 def shard(role: int) -> bytes:
@@ -52,4 +63,5 @@ OBJECTS = {
     "inline manifest": INLINE.pack(),
     "superblock": SUPERBLOCK.pack(),
     "tombstone": TOMBSTONE.pack(),
+    "journal entry": JOURNAL.pack(),
 }

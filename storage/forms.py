@@ -1,0 +1,100 @@
+"""The forms of the array page. What is dangerous asks for the member's name, typed.
+
+The token is checked before any view; so these are plain forms.
+"""
+
+from typing import Any
+
+from werkzeug.datastructures import MultiDict
+from wtforms import Field, Form, IntegerField, StringField
+from wtforms.validators import InputRequired, Length, NumberRange, ValidationError
+
+from storage import names
+from storage.models import MemberRow
+
+_NAME = InputRequired("Type the name of the member, such as Member 2.")
+_URL = InputRequired("Type where it is, such as file:///srv/disk4.")
+_LONGEST = 2000
+
+
+class ArrayForm(Form):
+    """A form of the page; `blame` puts what a service said beside its last field."""
+
+    def blame(self, error: Exception) -> None:
+        """Say why what was asked could not be done."""
+        *_, last = self
+        last.errors = [str(error)]
+
+
+class MemberForm(ArrayForm):
+    """One member, by the name that the page shows."""
+
+    member = StringField("Member", [_NAME])
+    row: MemberRow
+    name: str
+
+    def validate_member(self, field: Field) -> None:
+        """Find the member."""
+        found = names.named(str(field.data))
+        if found is None:
+            raise ValidationError(
+                "No member has this name. Type it as it stands above its place, such "
+                "as Member 2. Nothing was changed."
+            )
+        self.row, self.name = found, names.label(found.uuid)
+
+    @property
+    def slot(self) -> int:
+        """Return the slot of the member; a spare has none and is refused."""
+        if self.row.slot is None:
+            raise NoSlot
+        return self.row.slot
+
+
+class NoSlot(ValueError):
+    """A member without a slot can't be failed or replaced."""
+
+    def __init__(self) -> None:
+        super().__init__("This member has no slot, so only retiring it is possible.")
+
+
+class ReplaceForm(MemberForm):
+    """A member, and where the one is that takes its slot."""
+
+    url = StringField("New member", [_URL, Length(max=_LONGEST)])
+
+
+class SpareForm(ArrayForm):
+    """Where a spare is."""
+
+    url = StringField("Spare", [_URL, Length(max=_LONGEST)])
+
+
+class PaceForm(ArrayForm):
+    """Percent of the time that jobs may work."""
+
+    percent = IntegerField(
+        "Pace",
+        [
+            InputRequired("Type a number from 1 to 100."),
+            NumberRange(1, 100, "The pace is a number of percent from 1 to 100."),
+        ],
+    )
+
+
+FORMS: dict[str, type[ArrayForm]] = {
+    "fail": MemberForm,
+    "readd": MemberForm,
+    "replace": ReplaceForm,
+    "retire": MemberForm,
+    "spare": SpareForm,
+    "pace": PaceForm,
+}
+
+
+def of(verb: str, sent: MultiDict[str, Any] | None = None) -> ArrayForm:
+    """Return the form of a verb; its fields' ids begin with the verb."""
+    form = FORMS[verb](sent)
+    for field in form:
+        field.id = f"{verb}-{field.name}"
+    return form

@@ -1,0 +1,1 @@
+"""The catalogue journal: what changed in the database, on the members too."""

@@ -1,0 +1,164 @@
+"""What the members hold of each blob, told by their listings and manifests alone.
+
+Nothing here writes. One member may lie: what a single member says alone is believed
+only when it has to be.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from raid.errors import DamagedObject, MemberError, UnknownVersion
+from raid.keys import OBJECTS, TOMBSTONES, KeyKind, ObjectKey, parse_key, tombstone_key
+from raid.manifest import Form, Manifest
+from raid.reader import read_manifest
+from raid.superblock import Tombstone
+from storage.journal.scene import Scene
+
+
+@dataclass
+class Traces:
+    """What the members hold of one blob: by slot, from their listings."""
+
+    blob: UUID
+    manifests: dict[int, list[tuple[int, str, bool]]] = field(default_factory=dict)
+    """Attempt -> (slot, key, whether it is inside a combined object)."""
+    shards: set[tuple[int, int, str, int]] = field(default_factory=set)
+    """(segment, attempt, role, slot); a combined object is segment 0."""
+    tombstones: set[int] = field(default_factory=set)
+
+    def note(self, slot: int, key: str, parsed: ObjectKey) -> None:
+        """Add one object of a listing."""
+        if parsed.kind is KeyKind.TOMBSTONE:
+            self.tombstones.add(slot)
+            return
+        if parsed.kind is not KeyKind.MANIFEST:
+            self.shards.add((parsed.segment, parsed.attempt, parsed.role, slot))
+        if parsed.kind is not KeyKind.SHARD:
+            combined = parsed.kind is KeyKind.COMBINED
+            self.manifests.setdefault(parsed.attempt, []).append((slot, key, combined))
+
+
+def walk(scene: Scene, executor: Executor) -> Iterator[Traces]:
+    """Yield what the members hold, blob by blob in the order of the uuids.
+
+    One 256th of the array is in memory at a time. A member that can't be listed is
+    named in the scene's notes, once.
+    """
+    lost: set[int] = set()
+    for unit in range(256):
+        blobs: dict[UUID, Traces] = {}
+        slots = [slot for slot in scene.places if slot not in lost]
+        listings = executor.map(lambda slot: _list(scene, slot, unit), slots)  # noqa: B023
+        for slot, (found, error) in zip(slots, listings, strict=True):
+            if error is not None:
+                lost.add(slot)
+                scene.notes.append(f"Slot {slot} can't be listed: {error}")
+            for key, parsed in found:
+                traces = blobs.setdefault(parsed.blob, Traces(parsed.blob))
+                traces.note(slot, key, parsed)
+        yield from (blobs[blob] for blob in sorted(blobs))
+
+
+_Listing = tuple[list[tuple[str, ObjectKey]], MemberError | None]
+
+
+def _list(scene: Scene, slot: int, unit: int) -> _Listing:
+    member = scene.places[slot].member
+    found: list[tuple[str, ObjectKey]] = []
+    try:
+        for area in (OBJECTS, TOMBSTONES):
+            for info in member.list(f"{area}{unit:02x}/"):
+                parsed = parse_key(info.key)
+                if parsed is not None:
+                    found.append((info.key, parsed))
+    except MemberError as error:
+        return found, error
+    return found, None
+
+
+@dataclass(frozen=True)
+class Described:
+    """A manifest that is intact, on how many members, and whether its bytes are."""
+
+    manifest: Manifest
+    holders: int
+    complete: bool
+
+
+def describe(scene: Scene, traces: Traces) -> Described | None:
+    """Return the manifest to believe of a blob that nothing else is known of.
+
+    What enough members hold goes before what one says alone, what is complete before
+    what is not; of those the highest attempt.
+    """
+    held: dict[bytes, set[int]] = defaultdict(set)
+    manifests: dict[bytes, Manifest] = {}
+    for attempt, holders in traces.manifests.items():
+        for slot, key, combined in holders:
+            manifest = _manifest(scene, slot, key, combined)
+            if manifest is None or manifest.attempt != attempt:
+                continue
+            if (manifest.array, manifest.blob) != (scene.array, traces.blob):
+                continue
+            manifests[manifest.digest] = manifest
+            held[manifest.digest].add(slot)
+    described = [
+        Described(manifest, len(held[digest]), complete(manifest, traces))
+        for digest, manifest in manifests.items()
+    ]
+    return max(described, key=lambda one: _rank(scene, one), default=None)
+
+
+def _rank(scene: Scene, one: Described) -> tuple[bool, bool, int, int, bytes]:
+    sure = one.holders >= scene.enough
+    manifest = one.manifest
+    return sure, one.complete, manifest.attempt, one.holders, manifest.digest
+
+
+def _manifest(scene: Scene, slot: int, key: str, combined: bool) -> Manifest | None:
+    try:
+        member = scene.places[slot].member
+        return Manifest.unpack(read_manifest(member, key, combined=combined))
+    except (MemberError, DamagedObject, UnknownVersion):
+        return None
+
+
+def complete(manifest: Manifest, traces: Traces) -> bool:
+    """Tell whether the listings show enough roles of every segment."""
+    if manifest.form in (Form.EMPTY, Form.INLINE):
+        return True
+    for number, row in enumerate(manifest.segments):
+        there = sum(
+            (number, row.attempt, word, slot) in traces.shards
+            for word, slot in zip(row.shape.roles, row.slots, strict=True)
+        )
+        if there < row.shape.k:
+            return False
+    return True
+
+
+def matching(scene: Scene, traces: Traces, digest: bytes) -> Manifest | None:
+    """Return the manifest with a digest that is known, from whoever has it whole."""
+    for attempt in sorted(traces.manifests, reverse=True):
+        for slot, key, combined in traces.manifests[attempt]:
+            manifest = _manifest(scene, slot, key, combined)
+            if manifest is not None and manifest.digest == digest:
+                return manifest
+    return None
+
+
+def tombstones(scene: Scene, traces: Traces) -> int:
+    """Return on how many members a tombstone of the blob is intact."""
+    return sum(_is_tombstone(scene, slot, traces.blob) for slot in traces.tombstones)
+
+
+def _is_tombstone(scene: Scene, slot: int, blob: UUID) -> bool:
+    member = scene.places[slot].member
+    try:
+        stone = Tombstone.unpack(member.read(tombstone_key(blob)))
+    except (MemberError, DamagedObject, UnknownVersion):
+        return False
+    return (stone.array, stone.blob) == (scene.array, blob)

@@ -1,0 +1,107 @@
+"""What the array does by itself: a sick member is failed, a spare takes over.
+
+Both rest on what this process saw. A second worker that saw something else does no
+harm: the change itself is made under the lock of the map and is checked again there.
+"""
+
+import logging
+import time
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import select
+
+from raid.array import Array
+from raid.superblock import StoredState
+from storage import events, membership, services
+from storage.db import db, release, utcnow
+from storage.errors import Refused
+from storage.models import MemberRow
+from storage.runtime import runtime
+
+MOST_FAILURES = 8
+"""So many failures of a device, within `raid.health.WINDOW`, are too many."""
+
+UNFINISHED = timedelta(minutes=1)
+_OUT_OF_USE = (StoredState.FAULTY, StoredState.RETIRED)
+_LOG = logging.getLogger("holdfast.array")
+
+
+def watch_members(array: Array) -> int:
+    """Fail sick members, let spares step in, finish what was half formatted."""
+    if array.map.readonly:
+        return 0
+    return fail_sick(array) + take_over(array) + _finish_formatting()
+
+
+def fail_sick(array: Array) -> int:
+    """Take members out of use whose devices fail again and again."""
+    failed = 0
+    for entry in array.map.slots:
+        often = array.health.failures(entry.slot)
+        if often < MOST_FAILURES or entry.state in _OUT_OF_USE:
+            continue
+        why = f"Its device reported {often} errors within ten minutes."
+        try:
+            membership.fail(entry.slot, why=why)
+            failed += 1
+        except Refused as error:
+            _LOG.warning("A sick member stays in use: %s", error)
+            array.health.forget(entry.slot)
+    return failed
+
+
+def take_over(array: Array) -> int:
+    """Give the slots whose members are gone for too long to spares."""
+    away = _unusable(array)
+    if not away or len(array.away()) > array.map.shape.m:
+        return 0
+    grace = runtime().settings.spare_grace_minutes * 60
+    being_replaced = {newcomer.target for newcomer in array.newcomers()}
+    spares = _spares(array)
+    given = 0
+    for slot, since in away.items():
+        if time.monotonic() - since < grace or slot in being_replaced or not spares:
+            continue
+        why = "Its member was gone for too long, and a spare took its place."
+        membership.seat(slot, spares.pop(0), why=why)
+        given += 1
+    return given
+
+
+def _unusable(array: Array) -> dict[int, float]:
+    """Return the slots without a member that works, and since when."""
+    known = runtime().unusable
+    now = time.monotonic()
+    gone = [entry for entry in array.away() if not entry.leaving]
+    since = {entry.member: known.get(entry.member, now) for entry in gone}
+    known.clear()
+    known.update(since)
+    return {entry.slot: since[entry.member] for entry in gone}
+
+
+def _spares(array: Array) -> list[UUID]:
+    """Return the spares that can be reached; the oldest first."""
+    rows = db.session.scalars(
+        select(MemberRow.uuid)
+        .where(MemberRow.state == StoredState.SPARE, MemberRow.superblock_event > 0)
+        .order_by(MemberRow.added_at, MemberRow.uuid)
+    ).all()
+    release()
+    return [uuid for uuid in rows if events.reachable(array, uuid)]
+
+
+def _finish_formatting() -> int:
+    """Format what somebody began to add and was killed at."""
+    before = utcnow() - UNFINISHED
+    found = db.session.scalar(
+        select(MemberRow.uuid)
+        .where(
+            MemberRow.superblock_event == 0,
+            MemberRow.state == StoredState.SPARE,
+            MemberRow.added_at < before,
+        )
+        .limit(1)
+    )
+    release()
+    return services.format_new() if found is not None else 0

@@ -1,0 +1,337 @@
+"""Heads: a member that is behind, and one that is ahead of the database."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete, insert, update
+
+from auth.models import User
+from raid.journal import Entry
+from storage import watch
+from storage.db import transaction, utcnow
+from storage.journal import delivery, exporter, heads, snapshots
+from storage.models import ArrayRow, Event, JournalEntry, MemberRow
+from support.journal import numbers_on, present, replay
+from support.store import Store
+
+pytestmark = pytest.mark.sqlite
+
+
+@pytest.fixture
+def written(store: Store) -> Iterator[Store]:
+    """A store whose members hold entries 1 to 5."""
+    add(store, 5)
+    yield store
+
+
+def add(store: Store, upto: int) -> None:
+    """Write until the journal has so many entries."""
+    while store.array_row().journal_number < upto:
+        number = store.array_row().journal_number
+        if number:
+            row = {"id": number, "name": f"u{number}", "name_key": f"u{number}"}
+            row |= {"password_hash": "x", "created_at": utcnow()}
+            row |= {"is_admin": False, "used_bytes": 0}
+            with transaction() as session:
+                session.execute(insert(User), [row])
+        run(store)
+
+
+def run(store: Store) -> None:
+    store.runtime.forget_map()
+    exporter.run(store.runtime.array())
+
+
+def check(store: Store) -> int:
+    store.runtime.forget_map()
+    return heads.check(store.runtime.array())
+
+
+def agree(store: Store) -> str | None:
+    store.runtime.forget_map()
+    return heads.agree(store.runtime.array())
+
+
+def journal(store: Store, slot: int) -> Path:
+    return store.member(slot) / "c" / "1"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "oldest", "head"),
+    [
+        ([], 1, 0),
+        ([1, 2, 3], 1, 3),
+        ([1, 2, 4], 1, 2),
+        ([2, 3], 1, 0),
+        ([7, 8], 7, 8),
+        ([1, 2, 7, 8], 7, 8),
+        ([1, 2, 8], 7, 6),
+        ([], 7, 6),
+    ],
+)
+def test_a_head_ends_before_the_first_gap(numbers, oldest, head) -> None:
+    places = [(2, number) for number in numbers] + [(1, head + 1)]
+    assert heads.head_of(places, 2, oldest) == head
+
+
+def test_members_that_agree_are_left_alone(written: Store) -> None:
+    event = written.array_row().event
+    assert check(written) == 0
+    assert agree(written) is None
+    assert (written.states(), written.array_row().event) == (["in_sync"] * 4, event)
+
+
+@pytest.mark.parametrize("gone", [[5], [3], [1, 2, 3, 4, 5]])
+def test_a_member_that_is_behind_is_stale_and_gets_everything_again(
+    written: Store, gone: list[int]
+) -> None:
+    for number in gone:
+        (journal(written, 1) / str(number)).unlink()
+    sentence = agree(written)
+    assert sentence is not None
+    assert "rolled back" in sentence
+    assert check(written) == 1
+    assert written.states() == ["in_sync", "stale", "in_sync", "in_sync"]
+    row = next(row for row in written.rows(MemberRow) if row.slot == 1)
+    assert (row.inventory_due, row.journal_number) == (True, min(gone) - 1)
+    assert [row.word for row in written.rows(Event)] == ["member_rolled_back"]
+    run(written)
+    assert numbers_on(written.member(1)) == [1, 2, 3, 4, 5]
+    assert agree(written) is None
+    assert check(written) == 0
+
+
+def test_a_disk_put_back_from_an_old_copy_is_found(written: Store) -> None:
+    shutil.copytree(written.member(1), written.folder / "copy")
+    add(written, 7)
+    shutil.rmtree(written.member(1))
+    (written.folder / "copy").rename(written.member(1))
+    written.tick()
+    assert [row.word for row in written.rows(Event)] == ["member_rolled_back"]
+    written.settle()
+    run(written)
+    assert replay(written.member(1)) == present()
+
+
+def test_a_delivery_that_began_before_a_rollback_was_found_counts_for_nothing(
+    written: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with transaction() as session:
+        session.execute(update(User).values(email="x"))
+    exporter.export()
+    uuid = next(row.uuid for row in written.rows(MemberRow) if row.slot == 1)
+    acknowledge, numbers = delivery._acknowledge, []
+
+    def found_meanwhile(outcomes):
+        if not numbers:
+            (journal(written, 1) / "5").unlink()
+            assert heads.mark_rolled_back(uuid, 4)
+        acknowledge(outcomes)
+        rows = written.rows(MemberRow)
+        numbers.append(next(row.journal_number for row in rows if row.slot == 1))
+
+    monkeypatch.setattr(delivery, "_acknowledge", found_meanwhile)
+    run(written)
+    assert numbers == [4, 6]
+    assert numbers_on(written.member(1)) == [1, 2, 3, 4, 5, 6]
+
+
+def roll_back_database(store: Store, number: int) -> None:
+    """Give the database the rows that an old backup would have."""
+    kept = next(row for row in store.rows(JournalEntry) if row.number == number)
+    with transaction() as session:
+        session.execute(delete(JournalEntry).where(JournalEntry.number > number))
+        session.execute(update(MemberRow).values(journal_number=number))
+        session.execute(
+            update(ArrayRow).values(journal_number=number, journal_hash=kept.hash)
+        )
+
+
+def test_a_database_older_than_the_members_is_read_only(written: Store) -> None:
+    roll_back_database(written, 3)
+    sentence = agree(written)
+    assert sentence is not None
+    assert "flask array recover" in sentence
+    assert heads.is_ahead(written.runtime.array())
+    written.tick()
+    assert written.array_row().readonly
+    assert "flask array recover" in (written.array_row().readonly_why or "")
+    assert numbers_on(written.member(0)) == [1, 2, 3, 4, 5]
+
+
+def test_a_web_process_looks_for_itself_when_it_starts(written: Store) -> None:
+    watcher = watch.Watcher(written.runtime)
+    watcher.step()
+    assert not written.array_row().readonly
+    roll_back_database(written, 3)
+    watch.Watcher(written.runtime).step()
+    assert written.array_row().readonly
+
+
+def test_an_entry_of_a_later_incarnation_is_ahead_too(written: Store) -> None:
+    late = Entry.unpack((journal(written, 0) / "1").read_bytes())
+    later = written.member(2) / "c" / "2"
+    later.mkdir()
+    (later / "1").write_bytes(late.pack())
+    check(written)
+    assert written.array_row().readonly
+
+
+def test_noise_beyond_the_end_is_nobodys_entry(written: Store) -> None:
+    (journal(written, 0) / "6").write_bytes(b"noise")
+    assert check(written) == 0
+    assert agree(written) is None
+    add(written, 6)
+    assert replay(written.member(0)) == present()
+
+
+def test_what_is_owed_is_no_agreement_yet(written: Store) -> None:
+    written.lose(3)
+    written.runtime.check_members()
+    add(written, 6)
+    assert agree(written) is None  # whoever is away says nothing
+    written.bring_back(3)
+    written.runtime.check_members()
+    sentence = agree(written)
+    assert sentence is not None
+    assert "owed 1 journal entries" in sentence
+    run(written)
+    assert agree(written) is None
+
+
+def test_the_array_read_only_marks_nobody(written: Store) -> None:
+    (journal(written, 1) / "5").unlink()
+    with transaction() as session:
+        session.execute(update(ArrayRow).values(readonly=True))
+    row = next(row for row in written.rows(MemberRow) if row.slot == 1)
+    assert not heads.mark_rolled_back(row.uuid, 4)
+    assert written.states() == ["in_sync"] * 4
+
+
+# Snapshots and what they make needless ------------------------------------------
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a snapshot as soon as twice its size has changed."""
+    monkeypatch.setattr(snapshots, "LEAST_BYTES", 0)
+
+
+def test_older_entries_go_once_every_member_has_the_snapshot(
+    written: Store, eager: None
+) -> None:
+    written.lose(2)
+    written.runtime.check_members()
+    add(written, 9)
+    kept = [row.number for row in written.rows(JournalEntry)]
+    assert kept[0] == 1
+    assert numbers_on(written.member(0)) == kept
+    written.bring_back(2)
+    written.runtime.check_members()
+    run(written)
+    kept = [row.number for row in written.rows(JournalEntry)]
+    assert kept[0] > 5
+    for slot in range(4):
+        assert numbers_on(written.member(slot)) == kept
+        assert replay(written.member(slot)) == present()
+    assert agree(written) is None
+
+
+def test_a_failed_member_does_not_keep_old_entries(written: Store, eager: None) -> None:
+    with transaction() as session:
+        session.execute(
+            update(MemberRow).where(MemberRow.slot == 2).values(state="faulty")
+        )
+    add(written, 9)
+    assert written.rows(JournalEntry)[0].number > 5
+    assert numbers_on(written.member(2)) == [1, 2, 3, 4, 5]
+
+
+def test_a_member_without_a_journal_begins_at_the_snapshot(
+    written: Store, eager: None
+) -> None:
+    add(written, 12)
+    shutil.rmtree(written.member(1) / "c")
+    (written.member(1) / "c").mkdir()
+    with transaction() as session:
+        session.execute(
+            update(MemberRow).where(MemberRow.slot == 1).values(journal_number=0)
+        )
+    owed = [member.owed for member in written.status().members]
+    assert owed == [0, len(written.rows(JournalEntry)), 0, 0]
+    run(written)
+    assert replay(written.member(1)) == present()
+    assert written.status().owed == 0
+
+
+def test_a_snapshot_in_many_parts_is_one(
+    written: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.journal.lines.MAX_BODY", 250)
+    assert snapshots.take() == 4
+    run(written)
+    kept = [row.number for row in written.rows(JournalEntry)]
+    assert kept == [6, 7, 8, 9]
+    assert replay(written.member(0)) == present()
+
+
+def test_a_snapshot_that_others_overtook_leaves_nothing(
+    written: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.journal.chain.ABANDONED_SECONDS", -1.0)
+    store_part = snapshots._store
+
+    def store_and_let_others_write(*args):
+        end = store_part(*args)
+        with transaction() as session:
+            session.execute(update(User).values(email="x"))
+        assert exporter.export() == 1
+        return end
+
+    monkeypatch.setattr(snapshots, "_store", store_and_let_others_write)
+    with pytest.raises(snapshots._Overtaken):
+        snapshots.take()
+    assert [row.number for row in written.rows(JournalEntry)] == [1, 2, 3, 4, 5, 6]
+    run(written)
+    assert replay(written.member(0)) == present()
+
+
+def test_while_a_snapshot_is_made_others_wait(written: Store) -> None:
+    start = end = None
+    with transaction() as session:
+        start = end = snapshots.chain.lock(session)
+    end = snapshots._store(start, end, b"", heads.chain.EntryFlag.SNAPSHOT)
+    with transaction() as session:
+        session.execute(update(User).values(email="x"))
+    assert exporter.export() == 0
+    assert snapshots.take() == 0
+    snapshots._abandon(start)
+    assert exporter.export() == 1
+
+
+def test_a_worker_that_is_stopped_leaves_no_half_of_a_snapshot(
+    written: Store, eager: None
+) -> None:
+    assert snapshots.take(lambda: True) == 0
+    assert [row.number for row in written.rows(JournalEntry)] == [1, 2, 3, 4, 5]
+
+
+def test_what_changes_while_a_snapshot_is_read_comes_after_it(
+    written: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_part = snapshots._store
+
+    def store_and_let_people_work(*args):
+        end = store_part(*args)
+        with transaction() as session:
+            session.execute(update(User).values(email="later"))
+        return end
+
+    monkeypatch.setattr(snapshots, "_store", store_and_let_people_work)
+    assert snapshots.take() == 1
+    run(written)
+    rows = replay(written.member(0))
+    assert rows == present()
+    assert {row["email"] for row in rows.values()} == {"later"}
