@@ -119,8 +119,8 @@ MUTANTS = (
     Mutant(
         "a bad object is removed, not kept aside",
         LOCAL,
-        "            self._quarantine(target, key)\n",
-        "            self._disk.unlink(target)\n",
+        "            self._quarantine(target, key)\n            self._rename(",
+        "            self._disk.unlink(target)\n            self._rename(",
         f"{FOLDERS}::test_a_replaced_object_moves_to_quarantine",
     ),
     Mutant(
@@ -295,9 +295,9 @@ MUTANTS = (
     ),
     Mutant(
         "a repair brings back what was deleted meanwhile",
-        "storage/debts.py",
-        "    if _live(debt.blob) is None:\n        with",
-        "    if debt is None:\n        with",
+        "storage/supply.py",
+        "    if dead:\n        with array.using",
+        "    if dead is None:\n        with array.using",
         f"{DEBTS}::test_a_purge_during_a_repair_leaves_nothing{_SQLITE}",
     ),
     Mutant(
