@@ -308,10 +308,10 @@ MUTANTS = (
         f"{PURGE}::test_a_released_blob_stays_for_the_grace{_SQLITE}",
     ),
     Mutant(
-        "a purge is over while a member owes it",
-        "storage/purge.py",
-        "    over = [uuid for uuid in candidates if uuid not in owed]\n",
-        "    over = [uuid for uuid in candidates if owed is not None]\n",
-        f"{PURGE}::test_deleted_stays_deleted_when_a_member_returns{_SQLITE}",
+        "a full member takes no tombstone",
+        "raid/repair.py",
+        "            member.put(key, parts, essential=True)\n        except Obj",
+        "            member.put(key, parts)\n        except Obj",
+        f"{PURGE}::test_a_full_member_takes_tombstones",
     ),
 )

@@ -1,7 +1,7 @@
 """R18: disks run full in the middle of a write, and clocks jump by a day.
 
-A full disk is a seam of system calls with so many bytes of room, so that no mount
-is needed: one tells how full it is (as a disk does), one does not (as a quota does not).
+A full disk is a seam of system calls with so many bytes of room, and no mount is
+needed: one tells how full it is, as a disk does; one does not, as a quota does not.
 """
 
 import errno

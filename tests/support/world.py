@@ -29,8 +29,8 @@ from raid.keys import manifest_key
 from raid.manifest import Form, Manifest
 from raid.segments import Damage
 from raid.shards import object_key
-from storage import db as database_module
 from storage import damage, watch
+from storage import db as database_module
 from storage import uploads as storage_uploads
 from storage.blobref import manifest_of, reference
 from storage.db import db, release
@@ -325,11 +325,10 @@ class World:
 
     def settle(self, store: Store) -> None:
         """Let the worker do all there is to do, whatever it waits for."""
-        for _ in range(20):
+        for _ in range(60):
             store.make_due()
-            store.settle()
-            done = not store.debts() and set(store.states()) == {"in_sync"}
-            if done and store.tick() == 0:
+            busy = store.tick()  # the last round finds nothing to change
+            if not busy and not store.debts() and set(store.states()) == {"in_sync"}:
                 return
         raise AssertionError(f"no rest: {store.states()} {store.debts()}")
 
