@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from flask import Flask, Response, current_app, g, request, session
 from flask_login import LoginManager, login_user
 from sqlalchemy import Delete, delete, or_, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from auth.errors import WrongLogin
 from auth.models import LoginSession, User
@@ -102,8 +102,8 @@ def _touch(row_id: int, now: datetime) -> None:
     try:
         with transaction() as rows:
             rows.execute(seen)
-    except OperationalError:
-        # A database that is busy writing must not keep people from reading.
+    except DBAPIError:
+        # A database that can't write just now must not keep people from reading.
         _log.warning("a session could not be marked as seen", exc_info=True)
 
 

@@ -187,7 +187,7 @@ def _answerer(status: int, code: str) -> Callable[[Exception], Response]:
 
 
 def database_away(error: Exception) -> Response:
-    """Answer that the database is locked or can't be reached."""
+    """Answer that the database can't do its work; the log says why."""
     LOG.warning("The database did not answer.", extra={"fields": {"why": str(error)}})
     return answer(
         Failure(
@@ -199,6 +199,11 @@ def database_away(error: Exception) -> Response:
             plain=True,
         )
     )
+
+
+def our_mistake(error: Exception) -> Response:
+    """Let an error of the database that we caused be the 500 that it is."""
+    raise error
 
 
 def init_app(app: Flask) -> None:

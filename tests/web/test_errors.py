@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import exc
 from sqlalchemy.exc import OperationalError
 
 import app as application
@@ -115,6 +116,35 @@ def test_a_locked_database_is_a_503_in_words(app: Flask) -> None:
     assert answer.json["error"]["code"] == "database_unavailable"
     assert "canary" not in answer.text
     assert answer.headers["Retry-After"] == "5"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        exc.DatabaseError("SELECT canary", {}, sqlite3.DatabaseError("malformed")),
+        exc.InternalError("UPDATE canary", {}, Exception("read-only transaction")),
+        exc.TimeoutError("QueuePool limit: canary"),
+    ],
+)
+@pytest.mark.parametrize("headers", [{}, JSON])
+def test_a_damaged_or_exhausted_database_is_a_503_too(
+    sqlite_app: Flask, error: Exception, headers: dict[str, str]
+) -> None:
+    answer = failing(sqlite_app, error).get("/fail", headers=headers)
+    assert answer.status_code == 503
+    assert "The database" in answer.text
+    assert answer.headers["Retry-After"] == "5"
+    assert "canary" not in answer.text
+
+
+@pytest.mark.parametrize("kind", [exc.IntegrityError, exc.ProgrammingError])
+def test_a_wrong_question_to_the_database_is_our_mistake(
+    sqlite_app: Flask, kind: type[exc.DBAPIError]
+) -> None:
+    error = kind("SELECT canary", {}, Exception("no such thing"))
+    answer = failing(sqlite_app, error).get("/fail", headers=JSON)
+    assert answer.status_code == 500
+    assert answer.json["error"]["code"] == "internal"
 
 
 def test_a_database_that_another_program_holds(
