@@ -20,6 +20,7 @@ from auth.models import LoginSession, User
 from auth.rows import change
 from storage.db import db, transaction, utcnow
 from storage.logs import client_address
+from storage.logs import note as log
 
 # A page with twenty pictures must not write twenty rows.
 SEEN_EVERY = timedelta(minutes=1)
@@ -74,6 +75,7 @@ def load(token: object) -> User | None:
     if now - seen_at >= SEEN_EVERY:
         _touch(row_id, now)
     user.session_token = token
+    log(user=user.name)
     return user
 
 

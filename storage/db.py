@@ -6,6 +6,7 @@ once, because a reader that turns into a writer half-way is refused by SQLite wh
 somebody else wrote in between.
 """
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session as FlaskSession
 from sqlalchemy import Connection, DateTime, Dialect, MetaData, event
 from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Session, scoped_session
 from sqlalchemy.types import TypeDecorator
 
@@ -29,6 +31,7 @@ _PRAGMAS = (
     f"busy_timeout={BUSY_SECONDS * 1000}",
 )
 _WRITING = "holdfast_writing"
+_LOG = logging.getLogger("holdfast.db")
 # SQLite lets one writer in, and the others sleep ever longer before they look again.
 # Threads of this process queue here instead, so that the next one goes on at once.
 _queue = threading.Lock()
@@ -191,12 +194,28 @@ def watch(engine: Engine) -> None:
     event.listen(engine, "begin", _emit_begin)
 
 
+def abandon() -> None:
+    """Let go of the session, whatever has become of its connection.
+
+    A connection that was cut can't even be rolled back, and that would turn an answer
+    which is ready, and right, into an error.
+    """
+    try:
+        db.session.remove()
+    except DBAPIError as error:
+        _LOG.warning("A connection to the database was lost: %s", error.orig)
+        db.session().invalidate()
+        db.session.remove()
+
+
 def init_app(app: Flask) -> None:
     """Bind the database named in the settings; nothing is opened yet."""
     url = app.config["HOLDFAST"].database_url
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(url)
     db.init_app(app)
+    # It runs before the extension's own, which then finds nothing to do.
+    app.teardown_appcontext(lambda _: abandon())
     with app.app_context():
         for engine in db.engines.values():
             watch(engine)

@@ -10,9 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sqlalchemy.exc import DBAPIError
+
 from raid.array import Array
 from raid.errors import RaidError
 from storage import debts, events, purge, uploads
+from storage.db import abandon
 from storage.errors import NoArray, StorageError
 from storage.jobs import runner
 from storage.runtime import Runtime, runtime
@@ -61,10 +64,15 @@ class Worker:
         while not self.stopping:
             try:
                 busy = self.tick()
+            except DBAPIError as error:
+                _LOG.warning("A round waits for the database: %s", error.orig)
+                abandon()
+                busy = 0
             except Exception:
                 # The database or a member may be away for a while; a worker that
                 # dies of it would only be started again.
                 _LOG.exception("A round of the worker failed; the next one follows.")
+                abandon()
                 busy = 0
             self._stop.wait(0.05 if busy else IDLE_SECONDS)
 
