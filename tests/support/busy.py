@@ -192,12 +192,13 @@ class Crowd:
         return files
 
 
-def nothing_leaked(site: Site, seconds: float = 75) -> None:
+def nothing_leaked(site: Site, seconds: float = 75, *, purged: bool = True) -> None:
     """Wait for the worker to tidy up: no upload row, orphan or temporary file."""
     uploads = "SELECT count(*) FROM uploads"
     until(lambda: site.query(uploads)[0][0] == 0, seconds, what="uploads undone")
     until(lambda: not site.temporary(), seconds, what="temporary files went")
-    gone = "SELECT count(*) FROM blobs WHERE state != 'live'"
-    until(lambda: site.query(gone)[0][0] == 0, seconds, what="purges ended")
+    gone = f"SELECT count(*) FROM blobs WHERE state {'!=' if purged else '='} ?"
+    state = "live" if purged else "purging"
+    until(lambda: site.query(gone, state)[0][0] == 0, seconds, what="purges ended")
     until(lambda: not site.orphans(), seconds, what="no orphans")
     assert site.owed() == 0
