@@ -181,6 +181,9 @@ def _answerer(status: int, code: str) -> Callable[[Exception], Response]:
         own_code = str(getattr(error, "code", code))
         wait = getattr(error, "retry_after", 5 if own_status == 503 else None)
         headers = {} if wait is None else {"Retry-After": str(wait)}
+        if own_status >= 500:
+            # Which members, which object: an operator looks for it in the log.
+            note(why=str(error))
         return answer(Failure(own_status, own_code, str(error), headers))
 
     return handle

@@ -134,7 +134,7 @@ def _refusals(crowd: Crowd) -> list[int]:
 
 
 def test_pages_are_spoilt_while_it_is_stopped(site: Site, crowd: Crowd) -> None:
-    """A bad head keeps it from starting; nobody takes a bad page for an empty folder."""
+    """A bad head keeps it from starting; a bad page is no empty folder."""
     site.server.stop()
     pages = Pages(_database(site))
     try:
