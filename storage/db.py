@@ -18,7 +18,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session as FlaskSession
 from sqlalchemy import Connection, DateTime, Dialect, MetaData, event
-from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.engine import Engine, ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Session, scoped_session
 from sqlalchemy.types import TypeDecorator
@@ -174,6 +174,16 @@ def _emit_begin(connection: Connection) -> None:
         connection.exec_driver_sql(f"BEGIN {mode}")
 
 
+def _drop_if_damaged(context: ExceptionContext) -> None:
+    """Let go of every connection when SQLite met a page that makes no sense.
+
+    It keeps the pages that it has read. The disk may give back the right ones at the
+    next try, and these connections would never look.
+    """
+    if type(context.original_exception) is sqlite3.DatabaseError:
+        context.is_disconnect = True
+
+
 def engine_options(url: str) -> dict[str, Any]:
     """Return how to connect to the database at `url`."""
     options: dict[str, Any] = {
@@ -192,6 +202,7 @@ def watch(engine: Engine) -> None:
     """Make every connection of `engine` follow the rules of this module."""
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _emit_begin)
+    event.listen(engine, "handle_error", _drop_if_damaged)
 
 
 def abandon() -> None:
