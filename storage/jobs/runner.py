@@ -16,15 +16,16 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 
 from raid.array import Array
 from raid.errors import RaidError
 from storage import history, maps
+from storage.clock import AHEAD
 from storage.db import db, release, transaction, utcnow
 from storage.errors import StorageError
 from storage.jobs.table import pace
@@ -119,9 +120,9 @@ def run(array: Array, stop: Callable[[], bool] = lambda: False) -> int:
 
 
 def _waiting() -> list[int]:
-    own, now, moment = runtime(), time.monotonic(), utcnow()
+    own, now = runtime(), time.monotonic()
     rows = db.session.execute(
-        select(Job.id, Job.lease_until)
+        select(Job.id, _is_free(utcnow()).label("free"))
         .where(
             Job.state.in_((JobState.QUEUED, JobState.RUNNING)),
             Job.kind.in_(list(_works)),
@@ -132,11 +133,18 @@ def _waiting() -> list[int]:
     return [
         row.id
         for row in rows
-        if own.rests.get(row.id, 0.0) <= now
-        and (
-            row.lease_until is None or row.lease_until <= moment or row.id in own.leases
-        )
+        if own.rests.get(row.id, 0.0) <= now and (row.free or row.id in own.leases)
     ]
+
+
+def _is_free(now: datetime) -> ColumnElement[bool]:
+    """Match jobs whose lease nobody holds, or has let run out.
+
+    A lease from hours in the future was taken while a clock was wrong; to wait until
+    its end would mean to stand still as long as the clock had jumped.
+    """
+    over = Job.lease_until.is_(None) | (Job.lease_until <= now)
+    return over | (Job.touched_at > now + AHEAD)
 
 
 def run_step(array: Array, number: int) -> int:
@@ -180,9 +188,7 @@ def _claim(number: int) -> Claim | None:
             .where(
                 Job.id == number,
                 Job.state.in_((JobState.QUEUED, JobState.RUNNING)),
-                Job.lease_until.is_(None)
-                | (Job.lease_until <= now)
-                | (Job.lease == lease),
+                _is_free(now) | (Job.lease == lease),
             )
             .with_for_update(skip_locked=True)
         ).one_or_none()
