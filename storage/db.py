@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -175,13 +175,20 @@ def _emit_begin(connection: Connection) -> None:
 
 
 def _drop_if_damaged(context: ExceptionContext) -> None:
-    """Let go of every connection when SQLite met a page that makes no sense.
+    """Let go of a connection that met a page of SQLite that makes no sense.
 
-    It keeps the pages that it has read. The disk may give back the right ones at the
-    next try, and these connections would never look.
+    It keeps the pages that it has read: the disk may give back the right one at the
+    next try, and this connection would never look. It is rolled back first, because
+    Python can't close it, nor give up its lock, while a cursor of it is about.
     """
-    if type(context.original_exception) is sqlite3.DatabaseError:
-        context.is_disconnect = True
+    if type(context.original_exception) is not sqlite3.DatabaseError:
+        return
+    if context.connection is not None:
+        # What can't even be rolled back is closed all the same.
+        with suppress(sqlite3.Error):
+            context.connection.connection.rollback()
+    context.is_disconnect = True
+    context.invalidate_pool_on_disconnect = False
 
 
 def engine_options(url: str) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def test_pages_are_spoilt_under_the_running_program(site: Site, crowd: Crowd) ->
         refused = sum(_refusals(crowd))
         try:
             with crowd.at_work():
-                pages.spoil({*share, pages.root("entries")})
+                pages.spoil({*share, pages.root("entries"), 1 + seed % 2})
                 crowd.wait_for("list refused", 2)
                 assert site.client().get("/healthz").status == 200
                 pages.repair()
