@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.exc import DBAPIError
 
 from raid.array import Array
 from raid.errors import RaidError
@@ -162,7 +163,18 @@ def run_step(array: Array, number: int) -> int:
         _end(claim, JobState.FAILED, str(error))
         return 1
     except (RaidError, StorageError) as error:
-        _put_off(claim, error)
+        _put_off(claim, str(error))
+        return 0
+    except DBAPIError:
+        raise
+    except Exception as error:
+        # A mistake in one job must not keep all others from their turn.
+        _LOG.exception("A step of a job broke off.", extra=_told(claim))
+        _put_off(
+            claim,
+            f"A step of this job broke off ({type(error).__name__}); the log says "
+            "more. It is tried again.",
+        )
         return 0
     spent = time.monotonic() - began
     rest = max(spent * (100 - pace()) / pace(), step.wait)
@@ -294,12 +306,12 @@ def _end(claim: Claim, state: JobState, problem: str) -> None:
             _close(session, job, state, problem)
 
 
-def _put_off(claim: Claim, error: Exception) -> None:
+def _put_off(claim: Claim, problem: str) -> None:
     """Leave a job alone for a while: what it needs may come back."""
     runtime().rests[claim.id] = time.monotonic() + 10.0
     with transaction() as session:
         session.execute(
-            update(Job).where(*_mine(claim)).values(problem=str(error)),
+            update(Job).where(*_mine(claim)).values(problem=problem),
             execution_options=_PLAIN,
         )
-    _LOG.info("A job waits: %s", error, extra=_told(claim))
+    _LOG.info("A job waits: %s", problem, extra=_told(claim))
