@@ -190,6 +190,14 @@ def test_addresses_tell_how_to_connect() -> None:
     assert engine_options("postgresql+psycopg://x/y")["pool_pre_ping"] is True
 
 
+def test_a_server_that_vanished_is_noticed_before_a_balancer_gives_up() -> None:
+    told = engine_options("postgresql+psycopg://x/y")["connect_args"]
+    silence = told["keepalives_interval"] * told["keepalives_count"]
+    assert told["keepalives_idle"] + silence <= 30
+    assert told["tcp_user_timeout"] <= 30_000
+    assert told["connect_timeout"] <= 5
+
+
 # -- SQLite alone
 
 
