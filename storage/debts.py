@@ -25,6 +25,7 @@ from raid.superblock import StoredState
 from raid.writer import Stored
 from storage import history, maps, marks, supply
 from storage.blobref import manifest_of
+from storage.clock import AHEAD
 from storage.db import db, release, transaction, utcnow
 from storage.errors import SlotGone
 from storage.models import NONE, Blob, Debt, DebtKind, Reason
@@ -35,6 +36,8 @@ BATCH = 50
 FIRST_WAIT = 5.0
 LONGEST_WAIT = 60.0
 LONGEST_WAIT_HOPELESS = 3600.0
+# Nobody waits longer, so a clock was wrong when the row was written.
+_LATEST_DUE = timedelta(seconds=LONGEST_WAIT_HOPELESS) + AHEAD
 _LOG = logging.getLogger("holdfast.debts")
 
 Stop = Callable[[], bool]
@@ -190,6 +193,7 @@ def pay(array: Array, stop: Stop = lambda: False) -> int:
 
 
 def _due(member: UUID) -> list[Due]:
+    now = utcnow()
     rows = db.session.execute(
         select(
             Debt.id,
@@ -203,7 +207,7 @@ def _due(member: UUID) -> list[Due]:
         .where(
             Debt.member_uuid == member,
             Debt.kind.in_([DebtKind.SHARD, DebtKind.MANIFEST]),
-            Debt.due_at <= utcnow(),
+            (Debt.due_at <= now) | (Debt.due_at > now + _LATEST_DUE),
         )
         .order_by(Debt.blob, Debt.kind, Debt.segment)
         .limit(BATCH)
