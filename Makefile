@@ -5,7 +5,19 @@ PYTEST := $(PY) -m pytest -n auto --dist loadfile
 RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 
-.PHONY: run test soak lint format types docs lock help
+# The parts of `make soak`, in their order; docs/testing.md says what each one proves.
+PARTS := kill calls sequences power bits machine jobs full server
+kill := tests/proof/test_kill_storage.py
+calls := tests/proof/test_every_call.py
+sequences := tests/proof/test_short_sequences.py
+power := tests/proof/test_power_loss_member.py tests/proof/test_power_loss_store.py
+bits := tests/proof/test_every_bit.py tests/raid/test_array_rot.py
+machine := tests/raid/test_array_machine.py
+jobs := tests/raid/test_scrub.py tests/storage/test_scrub.py tests/files/test_journal_replay.py
+full := tests/proof/test_full_disk_and_clock.py
+server := tests/web/test_kill.py
+
+.PHONY: run test soak mutants lint format types docs lock help
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -17,13 +29,18 @@ run: $(RUNTIME) ## set up what is missing, then serve http://127.0.0.1:5000
 test: $(DEV) lint types ## set up what is missing, then run the whole gate
 	$(PYTEST)
 
-soak: $(DEV) ## the long runs: kill -9 over uploads, the engine against a dict, rot
-	HOLDFAST_TEST_KILLS=$${HOLDFAST_TEST_KILLS:-200} \
-		$(PY) -m pytest -n0 -s --timeout 3600 tests/web/test_kill.py
-	SOAK=$${SOAK:-20} $(PYTEST) --timeout 3600 \
-		tests/raid/test_array_machine.py tests/raid/test_array_rot.py \
-		tests/raid/test_scrub.py tests/storage/test_scrub.py \
-		tests/files/test_journal_replay.py
+soak: $(DEV) ## the long runs, all or one: make soak PART=power
+	@failed=; for part in $(or $(PART),$(PARTS)); do \
+		$(MAKE) --no-print-directory soak-$$part || failed="$$failed $$part"; \
+	done; test -z "$$failed" || { echo "Failed:$$failed"; exit 1; }
+
+soak-%:
+	@echo "== $*"
+	@SOAK=$${SOAK:-20} HOLDFAST_TEST_KILLS=$${HOLDFAST_TEST_KILLS:-200} \
+		$(PY) -m pytest -n auto --dist load -q -rP --timeout 14400 $($*)
+
+mutants: $(DEV) ## put bugs into copies of the tree: each has to be noticed
+	$(PY) tests/mutants/run.py $(MUTANT)
 
 lint: $(DEV) ## check format and style
 	$(PY) -m ruff format --check .

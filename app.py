@@ -48,6 +48,20 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     raid.BlobDamaged: (500, "damaged"),
     raid.NoSpace: (507, "no_space"),
 }
+# The database can't do its work: locked, full, damaged, away, read-only, or every
+# connection is taken.
+DATABASE_AWAY: tuple[type[Exception], ...] = (
+    database.DatabaseError,
+    database.InterfaceError,
+    database.TimeoutError,
+)
+# They are DatabaseErrors, too, but it is what was asked that is wrong.
+OUR_MISTAKES: tuple[type[Exception], ...] = (
+    database.DataError,
+    database.IntegrityError,
+    database.NotSupportedError,
+    database.ProgrammingError,
+)
 
 
 def create_app(environ: Mapping[str, str] | None = None) -> Flask:
@@ -62,8 +76,10 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     files.assets.init_app(app)
     files.errorpages.init_app(app)
     files.errorpages.register(app, ERRORS)
-    for kind in (database.OperationalError, database.InterfaceError):
+    for kind in DATABASE_AWAY:
         app.register_error_handler(kind, files.errorpages.database_away)
+    for kind in OUR_MISTAKES:
+        app.register_error_handler(kind, files.errorpages.our_mistake)
     auth.init_app(app)
     storage.runtime.init_app(app)
     storage.views.init_app(app)

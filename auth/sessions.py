@@ -10,16 +10,19 @@ import logging
 import secrets
 from datetime import datetime, timedelta
 
-from flask import Flask, Response, current_app, g, request, session
+from flask import Flask, Request, Response, current_app, g, request, session
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask_login import LoginManager, login_user
+from itsdangerous import BadSignature
 from sqlalchemy import Delete, delete, or_, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from auth.errors import WrongLogin
 from auth.models import LoginSession, User
 from auth.rows import change
 from storage.db import db, transaction, utcnow
 from storage.logs import client_address
+from storage.logs import note as log
 
 # A page with twenty pictures must not write twenty rows.
 SEEN_EVERY = timedelta(minutes=1)
@@ -38,6 +41,28 @@ class Logins(LoginManager):
         return None
 
 
+class Cookies(SecureCookieSessionInterface):
+    """Flask's signed cookie, which does not expire for having been signed ahead.
+
+    itsdangerous refuses what is a second younger than now: whoever signed in at an
+    instance whose clock is ahead, or before a clock was put right, would be nobody.
+    """
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """Read the cookie; a bad or an old one is an empty session."""
+        signer = self.get_signing_serializer(app)
+        value = request.cookies.get(self.get_cookie_name(app))
+        if signer is None or not value:
+            return self.session_class()
+        try:
+            data, signed_at = signer.loads(value, return_timestamp=True)
+        except BadSignature:
+            return self.session_class()
+        if utcnow() - signed_at > app.permanent_session_lifetime:
+            return self.session_class()
+        return self.session_class(data)
+
+
 def init_app(app: Flask) -> None:
     """Name and harden the cookie, and load the user from the session's row."""
     settings = app.config["HOLDFAST"]
@@ -50,6 +75,7 @@ def init_app(app: Flask) -> None:
         SESSION_REFRESH_EACH_REQUEST=False,
         PERMANENT_SESSION_LIFETIME=timedelta(days=settings.session_days),
     )
+    app.session_interface = Cookies()
     logins = Logins()
     # Changing addresses are normal behind proxies and on phones.
     logins.session_protection = None
@@ -74,6 +100,7 @@ def load(token: object) -> User | None:
     if now - seen_at >= SEEN_EVERY:
         _touch(row_id, now)
     user.session_token = token
+    log(user=user.name)
     return user
 
 
@@ -102,8 +129,8 @@ def _touch(row_id: int, now: datetime) -> None:
     try:
         with transaction() as rows:
             rows.execute(seen)
-    except OperationalError:
-        # A database that is busy writing must not keep people from reading.
+    except DBAPIError:
+        # A database that can't write just now must not keep people from reading.
         _log.warning("a session could not be marked as seen", exc_info=True)
 
 

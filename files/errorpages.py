@@ -181,13 +181,16 @@ def _answerer(status: int, code: str) -> Callable[[Exception], Response]:
         own_code = str(getattr(error, "code", code))
         wait = getattr(error, "retry_after", 5 if own_status == 503 else None)
         headers = {} if wait is None else {"Retry-After": str(wait)}
+        if own_status >= 500:
+            # Which members, which object: an operator looks for it in the log.
+            note(why=str(error))
         return answer(Failure(own_status, own_code, str(error), headers))
 
     return handle
 
 
 def database_away(error: Exception) -> Response:
-    """Answer that the database is locked or can't be reached."""
+    """Answer that the database can't do its work; the log says why."""
     LOG.warning("The database did not answer.", extra={"fields": {"why": str(error)}})
     return answer(
         Failure(
@@ -199,6 +202,11 @@ def database_away(error: Exception) -> Response:
             plain=True,
         )
     )
+
+
+def our_mistake(error: Exception) -> Response:
+    """Let an error of the database that we caused be the 500 that it is."""
+    raise error
 
 
 def init_app(app: Flask) -> None:

@@ -16,7 +16,8 @@ from files import quota, tree
 from files.errors import Conflict, NotFound
 from files.models import FILE, Entry
 from storage import blobs
-from storage.db import db, release, transaction, utcnow
+from storage.clock import earliest, latest
+from storage.db import db, release, transaction
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def _trash(session: tree.AnySession, entry: Entry) -> None:
     if entry.parent_id is None:
         raise Conflict("This is your top folder; it can't be deleted.")
     tree.detach(session, entry)
-    entry.trashed_at = utcnow()
+    entry.trashed_at = latest()
     entry.trashed_from = entry.parent_id
     entry.parent_id = None
     session.flush()
@@ -150,7 +151,7 @@ def _remove(session: tree.AnySession, which: ColumnElement[bool]) -> None:
 def expire() -> int:
     """Purge what has lain in a trash for TRASH_DAYS: a chore of the worker."""
     days = current_app.config["HOLDFAST"].trash_days
-    before = utcnow() - timedelta(days=days)
+    before = earliest() - timedelta(days=days)
     owners = db.session.scalars(
         select(Entry.owner_id).where(Entry.trashed_at < before).distinct()
     ).all()

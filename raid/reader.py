@@ -26,6 +26,7 @@ from raid.geometry import UNIT, Code, Piece, Shape
 from raid.keys import combined_key, manifest_key
 from raid.manifest import Form, Manifest
 from raid.member import Member
+from raid.rows import MAX_METADATA
 from raid.segments import Damage, SegmentReader
 from raid.superblock import StoredState
 
@@ -35,6 +36,9 @@ _RUN = 1536 * 1024
 
 _FIRST_READ = 16 * 1024
 """Usually holds the header, the table and the manifest of a combined object."""
+
+_LONGEST_INSIDE = 2 * MAX_METADATA
+"""A manifest inside a combined object has one row; names are all that can be long."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,8 @@ def read_manifest(member: Member, key: str, *, combined: bool) -> bytes:
     header = ShardHeader.unpack(head)
     start = HEADER_LENGTH + header.table_length
     stop = start + header.manifest_length
+    if header.manifest_length > _LONGEST_INSIDE:
+        raise DamagedObject(f"{key} says that a manifest inside it is impossibly long.")
     if stop > len(head):
         return member.read(key, start, header.manifest_length)
     return head[start:stop]

@@ -6,8 +6,10 @@ manifest vouches for, all it was made of was right, too. Whatever is odd ends th
 way, and `repair` finds out unit by unit what is wrong.
 """
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Self
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from raid.array import Array
 from raid.buffers import BufferPool
 from raid.errors import DamagedObject, MemberError, ObjectExists, ObjectMissing
 from raid.format import HEADER_LENGTH, SegmentTable, payload_offset, table_length
-from raid.geometry import UNIT, Code, payload_length
+from raid.geometry import SHARD_GOAL, UNIT, Code, payload_length
 from raid.holdings import Holding, holdings
 from raid.levels import rebuild, words
 from raid.manifest import Manifest
@@ -34,6 +36,8 @@ class Filler:
 
     They are one array when the member sits in its slot already, and everything is made
     from the others. Otherwise the member that has the slot in `source` is read first.
+    Use it in a `with`; threads may share it. What it works in is kept until the end,
+    because fresh pages cost more than adding up.
     """
 
     def __init__(
@@ -50,6 +54,16 @@ class Filler:
         self._pool = pool
         self._on_damage = on_damage
         self._copies = source is not target
+        self._stack = ExitStack()
+        self._free: list[memoryview] = []
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._free.clear()
+        self._stack.close()
 
     def has(self, holding: Holding) -> bool:
         """Tell whether an object is there with its right length; nothing is read.
@@ -93,7 +107,7 @@ class Filler:
         self, manifest: Manifest, segment: int, role: int
     ) -> Iterator[list[Buffer]]:
         making = _Making(self._source, manifest, segment, role, copies=self._copies)
-        with self._pool.take(max(1, making.needs)) as room:
+        with self._room(making.needs) as room:
             parts = making.parts(room)
             if parts is None:
                 parts = repair.made_parts(
@@ -108,6 +122,23 @@ class Filler:
                 yield parts
             finally:
                 parts.clear()  # no view of the room may outlive it
+
+    @contextmanager
+    def _room(self, needs: int) -> Iterator[memoryview]:
+        """Lend room for one object: a kept one, unless the object is unusually long."""
+        if needs > SHARD_GOAL:
+            with self._pool.take(needs) as room:
+                yield room
+            return
+        with self._lock:
+            if not self._free:
+                fresh = self._stack.enter_context(self._pool.take(SHARD_GOAL))
+                self._free.append(fresh)
+            kept = self._free.pop()
+        try:
+            yield kept
+        finally:
+            self._free.append(kept)
 
 
 class _Making:

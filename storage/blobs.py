@@ -25,6 +25,7 @@ from raid.reader import read
 from raid.writer import Source, Stored, write
 from storage import debts, maps, uploads, watch
 from storage.blobref import manifest_of, reference
+from storage.clock import latest
 from storage.db import db, utcnow
 from storage.db import release as end_reading
 from storage.errors import BlobGone, StorageError
@@ -216,7 +217,7 @@ def release(
         .values(
             state=BlobState.TOMBSTONED,
             tombstoned_at=now,
-            due_at=now + timedelta(seconds=grace),
+            due_at=latest() + timedelta(seconds=grace),
         ),
         execution_options={"synchronize_session": False},
     )

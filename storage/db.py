@@ -6,10 +6,11 @@ once, because a reader that turns into a writer half-way is refused by SQLite wh
 somebody else wrote in between.
 """
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session as FlaskSession
 from sqlalchemy import Connection, DateTime, Dialect, MetaData, event
-from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.engine import Engine, ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Session, scoped_session
 from sqlalchemy.types import TypeDecorator
@@ -29,7 +30,16 @@ _PRAGMAS = (
     "foreign_keys=ON",
     f"busy_timeout={BUSY_SECONDS * 1000}",
 )
+# A server that lost its power says nothing. Without these, whoever waits for its answer
+# waits for hours; with them for half a minute, and a failover can go on.
+_KEEP_ALIVE = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
 _WRITING = "holdfast_writing"
+_LOG = logging.getLogger("holdfast.db")
 # SQLite lets one writer in, and the others sleep ever longer before they look again.
 # Threads of this process queue here instead, so that the next one goes on at once.
 _queue = threading.Lock()
@@ -200,6 +210,23 @@ def _emit_begin(connection: Connection) -> None:
         connection.exec_driver_sql(f"BEGIN {mode}")
 
 
+def _drop_if_damaged(context: ExceptionContext) -> None:
+    """Let go of a connection that met a page of SQLite that makes no sense.
+
+    It keeps the pages that it has read: the disk may give back the right one at the
+    next try, and this connection would never look. It is rolled back first, because
+    Python can't close it, nor give up its lock, while a cursor of it is about.
+    """
+    if type(context.original_exception) is not sqlite3.DatabaseError:
+        return
+    if context.connection is not None:
+        # What can't even be rolled back is closed all the same.
+        with suppress(sqlite3.Error):
+            context.connection.connection.rollback()
+    context.is_disconnect = True
+    context.invalidate_pool_on_disconnect = False
+
+
 def engine_options(url: str) -> dict[str, Any]:
     """Return how to connect to the database at `url`."""
     options: dict[str, Any] = {
@@ -210,7 +237,7 @@ def engine_options(url: str) -> dict[str, Any]:
     }
     if make_url(url).get_backend_name() == "sqlite":
         return {**options, "connect_args": {"timeout": BUSY_SECONDS}}
-    connect = {"connect_timeout": 5, "application_name": "holdfast"}
+    connect = {"connect_timeout": 5, "application_name": "holdfast", **_KEEP_ALIVE}
     return {**options, "pool_pre_ping": True, "connect_args": connect}
 
 
@@ -218,6 +245,21 @@ def watch(engine: Engine) -> None:
     """Make every connection of `engine` follow the rules of this module."""
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _emit_begin)
+    event.listen(engine, "handle_error", _drop_if_damaged)
+
+
+def abandon() -> None:
+    """Let go of the session, whatever has become of its connection.
+
+    A connection that was cut can't even be rolled back, and that would turn an answer
+    which is ready, and right, into an error.
+    """
+    try:
+        db.session.remove()
+    except DBAPIError as error:
+        _LOG.warning("A connection to the database was lost: %s", error.orig)
+        db.session().invalidate()
+        db.session.remove()
 
 
 def init_app(app: Flask) -> None:
@@ -226,6 +268,8 @@ def init_app(app: Flask) -> None:
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(url)
     db.init_app(app)
+    # It runs before the extension's own, which then finds nothing to do.
+    app.teardown_appcontext(lambda _: abandon())
     with app.app_context():
         for engine in db.engines.values():
             watch(engine)

@@ -25,6 +25,7 @@ from raid.superblock import StoredState
 from raid.writer import Stored
 from storage import history, maps, marks, supply
 from storage.blobref import manifest_of
+from storage.clock import AHEAD
 from storage.db import db, release, transaction, utcnow
 from storage.errors import SlotGone
 from storage.models import NONE, Blob, Debt, DebtKind, Reason
@@ -35,6 +36,8 @@ BATCH = 50
 FIRST_WAIT = 5.0
 LONGEST_WAIT = 60.0
 LONGEST_WAIT_HOPELESS = 3600.0
+# Nobody waits longer, so a clock was wrong when the row was written.
+_LATEST_DUE = timedelta(seconds=LONGEST_WAIT_HOPELESS) + AHEAD
 _LOG = logging.getLogger("holdfast.debts")
 
 Stop = Callable[[], bool]
@@ -190,6 +193,7 @@ def pay(array: Array, stop: Stop = lambda: False) -> int:
 
 
 def _due(member: UUID) -> list[Due]:
+    now = utcnow()
     rows = db.session.execute(
         select(
             Debt.id,
@@ -203,7 +207,7 @@ def _due(member: UUID) -> list[Due]:
         .where(
             Debt.member_uuid == member,
             Debt.kind.in_([DebtKind.SHARD, DebtKind.MANIFEST]),
-            Debt.due_at <= utcnow(),
+            (Debt.due_at <= now) | (Debt.due_at > now + _LATEST_DUE),
         )
         .order_by(Debt.blob, Debt.kind, Debt.segment)
         .limit(BATCH)
@@ -257,8 +261,9 @@ def _pay(array: Array, slot: int, debt: Due, source: Array | None = None) -> Non
         repair.put_manifest(array, slot, manifest)
     elif debt.segment == NONE:
         own = runtime()
-        filler = Filler(source or array, array, slot, own.pool, own.note_damage)
-        keys = filler.give_all(manifest)
+        read_from = source or array
+        with Filler(read_from, array, slot, own.pool, own.note_damage) as filler:
+            keys = filler.give_all(manifest)
     else:
         keys = [object_key(manifest, debt.segment, debt.role)]
         where = (manifest, debt.segment, debt.role)
@@ -318,23 +323,16 @@ def forgive(session: maps.AnySession, member: UUID) -> None:
     session.execute(delete(Debt).where(Debt.member_uuid == member))
 
 
-def hurry_hopeless() -> None:
-    """Try again what could not be made of what was there: more may be there now."""
-    with transaction() as session:
-        session.execute(
-            update(Debt)
-            .where(Debt.reason == Reason.DAMAGED, Debt.due_at > utcnow())
-            .values(due_at=utcnow())
-            .execution_options(synchronize_session=False)
-        )
-
-
 def hurry(member: UUID) -> None:
-    """Make what a member is owed due now: it has just come back."""
+    """Make what a member is owed due now: it has just come back.
+
+    What nobody could make without it is due, too, whoever is owed that.
+    """
+    hopeless = Debt.reason == Reason.DAMAGED
     with transaction() as session:
         session.execute(
             update(Debt)
-            .where(Debt.member_uuid == member, Debt.due_at > utcnow())
+            .where((Debt.member_uuid == member) | hopeless, Debt.due_at > utcnow())
             .values(due_at=utcnow())
             .execution_options(synchronize_session=False)
         )

@@ -63,8 +63,6 @@ def welcome(array: Array) -> int:
                 changed.append(row.uuid)
     for uuid in changed:
         debts.hurry(uuid)
-    if changed:
-        debts.hurry_hopeless()
     return done + len(changed)
 
 

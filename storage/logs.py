@@ -148,8 +148,9 @@ def _describe(response: Response) -> Response:
     ids = {
         key: value for key, value in (request.view_args or {}).items() if key == "id"
     }
-    user = g.get("_login_user")
-    fields = {"user": getattr(user, "name", None), "route": rule.rule if rule else None}
+    # A row that was rolled back has no values any more, and would be read again.
+    user = getattr(g.get("_login_user"), "__dict__", {}).get("name")
+    fields = {"user": user, "route": rule.rule if rule else None}
     record = _record(request.environ)
     record.update({**ids, **fields, **record})
     response.headers["X-Request-ID"] = record["request_id"]

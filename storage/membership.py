@@ -28,7 +28,7 @@ from storage.members.urls import parse_member_url
 from storage.models import ArrayRow, JobKind, MemberRow
 from storage.runtime import runtime
 
-_SERVES = (StoredState.IN_SYNC, StoredState.REBUILDING)
+_SERVES = (StoredState.IN_SYNC, StoredState.REBUILDING, StoredState.STALE)
 
 
 def fail(

@@ -24,6 +24,7 @@ from raid.keys import blob_prefix, manifest_key
 from raid.manifest import Form
 from raid.superblock import StoredState
 from storage import debts, maps
+from storage.clock import earliest
 from storage.db import db, release, transaction, utcnow
 from storage.models import Blob, BlobState, Debt, DebtKind, MemberRow
 
@@ -43,7 +44,7 @@ def begin_due() -> int:
     with transaction() as session:
         due = session.scalars(
             select(Blob.uuid)
-            .where(Blob.state == BlobState.TOMBSTONED, Blob.due_at <= utcnow())
+            .where(Blob.state == BlobState.TOMBSTONED, Blob.due_at <= earliest())
             .order_by(Blob.due_at)
             .limit(BATCH * 4)
             .with_for_update(skip_locked=True)

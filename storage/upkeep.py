@@ -52,9 +52,13 @@ def fail_sick(array: Array) -> int:
 
 
 def take_over(array: Array) -> int:
-    """Give the slots whose members are gone for too long to spares."""
+    """Give the slots whose members are gone for too long to spares.
+
+    A replaced member is retired for ever. So nothing is done while what it holds may
+    still be needed, because more members than m are away or not whole.
+    """
     away = _unusable(array)
-    if not away or len(array.away()) > array.map.shape.m:
+    if not away or len(_lacking(array)) > array.map.shape.m:
         return 0
     grace = runtime().settings.spare_grace_minutes * 60
     being_replaced = {newcomer.target for newcomer in array.newcomers()}
@@ -78,6 +82,13 @@ def _unusable(array: Array) -> dict[int, float]:
     known.clear()
     known.update(since)
     return {entry.slot: since[entry.member] for entry in gone}
+
+
+def _lacking(array: Array) -> set[int]:
+    """Return the slots whose members don't hold everything, or not within reach."""
+    away = {entry.slot for entry in array.away()}
+    in_sync = StoredState.IN_SYNC
+    return away | {e.slot for e in array.map.slots if e.state is not in_sync}
 
 
 def _spares(array: Array) -> list[UUID]:

@@ -18,6 +18,7 @@ from raid.array import Array
 from raid.rows import SegmentRow
 from raid.writer import erase
 from storage import maps, purge
+from storage.clock import AHEAD
 from storage.db import db, release, transaction, utcnow
 from storage.errors import Fenced, WrongDigest, WrongLength
 from storage.models import (
@@ -237,7 +238,10 @@ def _erase_late(array: Array, blob: UUID) -> None:
 
 def undo_abandoned(array: Array) -> int:
     """Undo the uploads whose process has gone; returns how many."""
-    before = utcnow() - timedelta(seconds=ABANDONED_SECONDS)
+    now = utcnow()
+    silent = Upload.touched_at < now - timedelta(seconds=ABANDONED_SECONDS)
+    # Its process would have touched it since the clock was put right.
+    silent |= Upload.touched_at > now + AHEAD
     segments = (
         select(func.count())
         .select_from(UploadSegment)
@@ -246,7 +250,7 @@ def undo_abandoned(array: Array) -> int:
     )
     rows = db.session.execute(
         select(Upload.blob, Upload.attempt, Upload.state, segments.label("segments"))
-        .where(Upload.touched_at < before)
+        .where(silent)
         .limit(100)
     ).all()
     release()

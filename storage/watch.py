@@ -1,8 +1,9 @@
 """The two threads of a process that serves.
 
 One looks at the members, so that no page has to. The other keeps this process's uploads
-from being taken for abandoned, and writes down the damage that readers met; it is one
-of its own because a look at a sick disk may take long.
+from being taken for abandoned, writes down the damage that readers met, and fails a
+member whose device fails again and again; it is one of its own because a look at a sick
+disk may take long.
 """
 
 import logging
@@ -12,7 +13,7 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from storage import damage, domains, maps, uploads
+from storage import damage, domains, maps, upkeep, uploads
 from storage.errors import NoArray
 from storage.journal import heads
 from storage.runtime import Runtime
@@ -86,7 +87,7 @@ class Watcher:
 
 
 class Keeper:
-    """Touch the uploads of a process now and then, and write down damage."""
+    """Touch the uploads of a process now and then, and write down what it met."""
 
     def __init__(self, own: Runtime) -> None:
         self._own = own
@@ -101,3 +102,4 @@ class Keeper:
         if self._own.uploads and now - self._touched_at > TOUCH_SECONDS:
             uploads.touch(list(self._own.uploads))
             self._touched_at = now
+        upkeep.fail_sick(self._own.array())

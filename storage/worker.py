@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from raid.array import Array
 from raid.errors import RaidError
 from storage import damage, debts, events, purge, quarantine, upkeep, uploads
+from storage.db import abandon
 from storage.errors import NoArray, StorageError
 from storage.jobs import (  # noqa: F401 - each says which kind of job it does
     drill,
@@ -83,10 +84,15 @@ class Worker:
         while not self.stopping:
             try:
                 busy = self.tick()
+            except DBAPIError as error:
+                _LOG.warning("A round waits for the database: %s", error.orig)
+                abandon()
+                busy = 0
             except Exception:
                 # The database or a member may be away for a while; a worker that
                 # dies of it would only be started again.
                 _LOG.exception("A round of the worker failed; the next one follows.")
+                abandon()
                 busy = 0
             self._stop.wait(0.05 if busy else self._idle())
         runner.let_go()

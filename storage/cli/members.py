@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from raid.errors import RaidError
 from raid.superblock import StoredState
@@ -128,8 +128,9 @@ def rebuild(wait: bool) -> None:
         if not wait:
             _say_started(numbers)
             return
-        numbers += _wait(numbers)
-        if not _report(numbers):
+        last = _last_number()
+        _wait()
+        if not _report(numbers, last):
             raise SystemExit(1)
 
 
@@ -158,21 +159,28 @@ def _say_started(numbers: list[int]) -> None:
         click.echo("No member needs to be rebuilt.")
 
 
-def _wait(numbers: list[int]) -> list[int]:
+def _wait() -> None:
     """Do rounds of a worker until no member needs anything that it can be given."""
-    worker, more = Worker(), []
+    worker, said = Worker(), set()
     while True:
         busy = worker.tick()
         jobs = _active()
-        more += [job.id for job in jobs if job.id not in numbers and job.id not in more]
         if not busy and not jobs and not _on_the_way():
-            return more
+            return
         if any(job.state == JobState.PAUSED for job in jobs):
             raise click.ClickException("A job is paused; resume it on the array page.")
-        for job in jobs:
-            click.echo(_progress(job))
+        for line in map(_progress, jobs):
+            if line not in said:
+                click.echo(line)
+            said.add(line)
         if not busy:
             time.sleep(WATCH_SECONDS)
+
+
+def _last_number() -> int:
+    found = db.session.scalar(select(func.max(Job.id)))
+    release()
+    return found or 0
 
 
 def _active() -> list[Job]:
@@ -207,15 +215,22 @@ def _progress(job: Job) -> str:
     )
 
 
-def _report(numbers: list[int]) -> bool:
-    """Print what was lost and how the members are; True when all is well."""
-    jobs = db.session.scalars(select(Job).where(Job.id.in_(numbers))).all()
+def _report(numbers: list[int], last: int) -> bool:
+    """Print what was done and lost, and how the members are; True when all is well."""
+    ours = Job.id.in_(numbers) | (Job.id > last)
+    jobs = db.session.scalars(
+        select(Job).where(Job.kind.in_(FILLING), ours).order_by(Job.id),
+        execution_options={"populate_existing": True},
+    ).all()
     out = db.session.scalars(
         select(MemberRow.slot)
         .where(MemberRow.slot.is_not(None), MemberRow.state != StoredState.IN_SYNC)
         .order_by(MemberRow.slot)
     ).all()
     release()
+    for job in jobs:
+        size = job.done_bytes / (1 << 20)
+        click.echo(f"{job.kind} of slot {job.slot}: {job.state}, {size:.1f} MiB.")
     lost = {row["blob"]: row["why"] for job in jobs for row in job.report}
     for blob, why in lost.items():
         click.echo(f"lost: {blob}: {why}")

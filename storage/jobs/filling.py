@@ -9,7 +9,7 @@ end comes a second, short walk over the blobs committed since the job began.
 import json
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -197,28 +197,32 @@ class _Walk:
 
     def go(self) -> Step:
         """Work until the time is over, the walk is, or the member makes trouble."""
-        running: deque[tuple[_Task, Future[_Done]]] = deque()
-        executor = self._source.executor
-        ended = True
-        for task in self._tasks():
-            if self._trouble or not self._claim.in_time():
-                ended = False
-                break
-            running.append((task, executor.submit(self._do, task)))
-            if len(running) >= AT_ONCE:
-                self._note(*running.popleft())
-        while running:
-            self._note(*running.popleft())
+        with self._filler:
+            ended = self._give()
         supply.take_back_dead(self._target, self._slot, self._given)
         self._write_lost()
         if self._trouble and not self._step.counts:
             raise self._trouble
-        return self._end(ended=ended and self._trouble is None)
-
-    def _end(self, *, ended: bool) -> Step:
-        self._step.done = ended
+        self._step.done = ended and self._trouble is None
         self._step.cursor = json.dumps(asdict(self._cursor))
         return self._step
+
+    def _give(self) -> bool:
+        """Do tasks as long as there is time; True when there are no more."""
+        running: deque[tuple[_Task, Future[_Done]]] = deque()
+        try:
+            for count, task in enumerate(self._tasks()):
+                # However little time there is, a step gets on by one object.
+                if self._trouble or (count and not self._claim.in_time()):
+                    return False
+                running.append((task, self._source.executor.submit(self._do, task)))
+                if len(running) >= AT_ONCE:
+                    self._note(*running.popleft())
+            return True
+        finally:
+            wait([future for _, future in running])  # they work in our buffers
+            while running:
+                self._note(*running.popleft())
 
     def _tasks(self) -> Iterator[_Task]:
         """Yield what is left of the first walk, then of the second."""
@@ -282,9 +286,10 @@ class _Walk:
             return
         if done.error is not None:
             self._note_lost(task, done.error)
-        self._step.count(done.word)
-        self._step.bytes += task.holding.length if task.holding else 0
-        self._step.objects += task.position == _ALL
+        if not (task.late and done.word == "kept"):
+            self._step.count(done.word)
+            self._step.bytes += task.holding.length if task.holding else 0
+            self._step.objects += task.position == _ALL and not task.late
         self._cursor = replace(
             self._cursor,
             late=task.late,

@@ -126,7 +126,7 @@ class _Comparison:
 
     def go(self) -> Step:
         """Compare until the time is over or everything was looked at."""
-        while self._claim.in_time():
+        while True:
             batch = walk.live_blobs(walk.Range(self._after), BATCH)
             there = self._there(batch)
             if not batch:
@@ -135,6 +135,8 @@ class _Comparison:
             self._owe(self._lacks(batch, there))
             self._after = batch[-1].blob
             self._step.cursor = self._after.hex
+            if not self._claim.in_time():
+                break
         return self._step
 
     def _listed(self) -> Iterator[tuple[UUID, str, int]]:

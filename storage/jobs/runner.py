@@ -17,15 +17,17 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.exc import DBAPIError
 
 from raid.array import Array
 from raid.errors import RaidError
 from storage import history, maps
+from storage.clock import AHEAD
 from storage.db import db, release, transaction, utcnow
 from storage.errors import StorageError
 from storage.jobs.table import is_silent, pace
@@ -127,9 +129,9 @@ def run(array: Array, stop: Callable[[], bool] = lambda: False) -> int:
 
 
 def _waiting() -> list[int]:
-    own, now, moment = runtime(), time.monotonic(), utcnow()
+    own, now = runtime(), time.monotonic()
     rows = db.session.execute(
-        select(Job.id, Job.lease_until)
+        select(Job.id, _is_free(utcnow()).label("free"))
         .where(
             Job.state.in_((JobState.QUEUED, JobState.RUNNING)),
             Job.kind.in_(list(_works)),
@@ -140,11 +142,18 @@ def _waiting() -> list[int]:
     return [
         row.id
         for row in rows
-        if own.rests.get(row.id, 0.0) <= now
-        and (
-            row.lease_until is None or row.lease_until <= moment or row.id in own.leases
-        )
+        if own.rests.get(row.id, 0.0) <= now and (row.free or row.id in own.leases)
     ]
+
+
+def _is_free(now: datetime) -> ColumnElement[bool]:
+    """Match jobs whose lease nobody holds, or has let run out.
+
+    A lease from hours in the future was taken while a clock was wrong; to wait until
+    its end would mean to stand still as long as the clock had jumped.
+    """
+    over = Job.lease_until.is_(None) | (Job.lease_until <= now)
+    return over | (Job.touched_at > now + AHEAD)
 
 
 def run_step(array: Array, number: int) -> int:
@@ -164,10 +173,17 @@ def run_step(array: Array, number: int) -> int:
     except (RaidError, StorageError) as error:
         _put_off(claim, str(error))
         return 0
-    except Exception as error:
-        # A fault in one kind of job must not keep the others from their turn.
-        _put_off(claim, f"The job met a fault ({error!r}). It is tried again.")
+    except DBAPIError:
         raise
+    except Exception as error:
+        # A mistake in one job must not keep all others from their turn.
+        _LOG.exception("A step of a job broke off.", extra=_told(claim))
+        _put_off(
+            claim,
+            f"A step of this job broke off ({type(error).__name__}); the log says "
+            "more. It is tried again.",
+        )
+        return 0
     spent = time.monotonic() - began
     rest = max(spent * (100 - pace()) / pace(), step.wait)
     if not _write_down(claim, step, spent + rest):
@@ -217,9 +233,7 @@ def _claim(number: int) -> Claim | None:
             .where(
                 Job.id == number,
                 Job.state.in_((JobState.QUEUED, JobState.RUNNING)),
-                Job.lease_until.is_(None)
-                | (Job.lease_until <= now)
-                | (Job.lease == lease),
+                _is_free(now) | (Job.lease == lease),
             )
             .with_for_update(skip_locked=True)
         ).one_or_none()

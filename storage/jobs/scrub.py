@@ -34,9 +34,13 @@ SUSPICIOUS = 8
 PAY_SECONDS = 1.0
 """How long a step pays debts; one is always tried."""
 
+MOST_WAITS = 5
+WAIT_SECONDS = 5.0
+"""How often, and how long, a member is waited for that rests: a bad sector makes it."""
+
 CHECK, REPAIR = "check", "repair"
 _REPAIRS = "repairs"
-"""The cursor when all was looked at and debts are left to be paid."""
+"""The cursor when all was looked at, with the number of waits: debts are to be paid."""
 _LOST = (Kind.MISSING, Kind.SIZE, Kind.BAD)
 
 
@@ -54,7 +58,7 @@ class Scrub:
 
     def step(self, claim: Claim, array: Array) -> Step:
         """Look at some segments, or at what became of the debts."""
-        if claim.cursor == _REPAIRS:
+        if claim.cursor and claim.cursor.startswith(_REPAIRS):
             return _pay(claim, array)
         repairs = claim.params.get("mode", REPAIR) == REPAIR
         found = _Found(repairs=repairs)
@@ -210,8 +214,14 @@ def _pay(claim: Claim, array: Array) -> Step:
     """Pay what was found, then count how much of the report is whole again."""
     until = time.monotonic() + PAY_SECONDS
     debts.pay(array, lambda: time.monotonic() >= until)
-    step = Step(cursor=_REPAIRS)
-    if _untried(array):
+    step = Step(cursor=claim.cursor)
+    writable = array.writable()
+    if _untried(array, writable):
+        return step
+    tries = int((claim.cursor or "").removeprefix(_REPAIRS) or 0)
+    resting = [e.slot for e in array.map.slots if e.state in debts.TAKES_WRITES]
+    if tries < MOST_WAITS and _untried(array, resting):
+        step.cursor, step.wait = f"{_REPAIRS}{tries + 1}", WAIT_SECONDS
         return step
     report, owed = _report(claim), _owed()
     noted = [row for row in report if row["what"] != Kind.PARITY.value]
@@ -246,9 +256,9 @@ def _owed() -> set[_Identity]:
     return {(str(row.blob), row.slot, row.segment, row.role) for row in rows}
 
 
-def _untried(array: Array) -> bool:
-    """Tell whether a member that can be written to is owed what was never tried."""
-    members = [array.uuid_of(slot) for slot in array.writable()]
+def _untried(array: Array, slots: Sequence[int]) -> bool:
+    """Tell whether the members of some slots are owed what was never tried."""
+    members = [array.uuid_of(slot) for slot in slots]
     found = db.session.scalar(
         select(Debt.id)
         .where(

@@ -1,5 +1,6 @@
 """The catalogue as the journal tells it: rows by table and key. No SQL, no Flask."""
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
@@ -48,7 +49,9 @@ class Catalogue:
         if late:
             self.late.add((change.table, key))
         if change.row is not None:
-            self.tables[change.table][key] = dict(change.row)
+            # Every line has its own copy of the columns' names; one is enough.
+            row = {sys.intern(name): value for name, value in change.row.items()}
+            self.tables[change.table][key] = row
             self.ended.discard((change.table, key))
         else:
             self.tables[change.table].pop(key, None)

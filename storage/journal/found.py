@@ -41,6 +41,11 @@ class Traces:
             self.manifests.setdefault(parsed.attempt, []).append((slot, key, combined))
 
 
+_TOMBSTONE = 4096
+_LONGEST = 256 * 1024 * 1024
+"""A manifest of more than ten terabytes; a liar may have objects of any size."""
+
+
 def walk(scene: Scene, executor: Executor) -> Iterator[Traces]:
     """Yield what the members hold, blob by blob in the order of the uuids.
 
@@ -72,7 +77,8 @@ def _list(scene: Scene, slot: int, unit: int) -> _Listing:
         for area in (OBJECTS, TOMBSTONES):
             for info in member.list(f"{area}{unit:02x}/"):
                 parsed = parse_key(info.key)
-                if parsed is not None:
+                alone = parsed is not None and parsed.kind is KeyKind.MANIFEST
+                if parsed is not None and not (alone and info.size > _LONGEST):
                     found.append((info.key, parsed))
     except MemberError as error:
         return found, error
@@ -158,7 +164,7 @@ def tombstones(scene: Scene, traces: Traces) -> int:
 def _is_tombstone(scene: Scene, slot: int, blob: UUID) -> bool:
     member = scene.places[slot].member
     try:
-        stone = Tombstone.unpack(member.read(tombstone_key(blob)))
+        stone = Tombstone.unpack(member.read(tombstone_key(blob), 0, _TOMBSTONE))
     except (MemberError, DamagedObject, UnknownVersion):
         return False
     return (stone.array, stone.blob) == (scene.array, blob)

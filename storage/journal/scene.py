@@ -50,6 +50,7 @@ class Scene:
     incarnation: int
     event: int
     notes: list[str] = field(default_factory=list)
+    spares: tuple[Place, ...] = ()
 
     @property
     def array(self) -> UUID:
@@ -75,7 +76,7 @@ class Scene:
 
     def place_of(self, member: UUID) -> Place | None:
         """Return where a member of the map was found."""
-        for place in self.places.values():
+        for place in (*self.places.values(), *self.spares):
             if place.newest.member == member:
                 return place
         return None
@@ -132,6 +133,7 @@ def look(places: Mapping[str, Member]) -> Scene:
         incarnation=max(order[0] for order in orders),
         event=max(order[1] for order in orders),
         notes=notes,
+        spares=tuple(place for place in ours if place not in by_slot.values()),
     )
 
 
@@ -222,8 +224,10 @@ def _by_slot(
     block: Superblock, places: list[Place], notes: list[str]
 ) -> dict[int, Place]:
     slots = {entry.member: entry.slot for entry in block.members}
+    home = {entry.member: entry.url for entry in block.members}
     found: dict[int, Place] = {}
-    for place in places:
+    # Of two with one identity, the one at its own url is real.
+    for place in sorted(places, key=lambda one: one.url != home.get(one.newest.member)):
         slot = slots.get(place.newest.member)
         if slot is None:
             notes.append(f"{place.url} holds a member without a slot; left alone.")

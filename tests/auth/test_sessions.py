@@ -10,6 +10,7 @@ from sqlalchemy.exc import OperationalError
 from auth import services, sessions
 from auth.models import LoginSession, User
 from storage.db import db, transaction, utcnow
+from support.clock import Clock
 from support.people import OTHER, PASSWORD, Person
 
 
@@ -324,3 +325,30 @@ def test_a_busy_database_keeps_nobody_from_reading(app, person, monkeypatch):
     assert tried == [1]
     monkeypatch.undo()
     assert _rows(app)[0].seen_at == before
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("seconds", [2, 86_400])
+def test_a_clock_that_is_put_right_signs_nobody_out(person, monkeypatch, seconds):
+    """The cookie was signed in the future; the row says that the session lives."""
+    wall = Clock(monkeypatch)
+    wall.jump(seconds=seconds)
+    person.register("ada")
+    assert person.signed_in()
+    wall.right()
+    assert person.signed_in()
+    assert person.change_password(PASSWORD, OTHER).status_code == 303
+    wall.jump(days=1)
+    assert person.signed_in()
+    wall.jump(days=89)
+    assert not person.signed_in()
+
+
+@pytest.mark.sqlite
+def test_a_cookie_is_no_older_than_its_session_may_be(app, person, monkeypatch):
+    """Also when its row would still be there."""
+    person.register("ada")
+    wall = Clock(monkeypatch)
+    wall.jump(days=91)
+    _age(app, seen_at=timedelta(days=-91), expires_at=timedelta(days=-91))
+    assert not person.signed_in()

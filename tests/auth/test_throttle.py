@@ -11,6 +11,7 @@ from auth import services, throttle
 from auth.errors import Throttled
 from auth.models import LoginFailure
 from storage.db import db, transaction
+from support.clock import Clock
 from support.people import OTHER, PASSWORD, Person
 
 
@@ -195,3 +196,19 @@ def test_behind_a_trusted_proxy_the_true_address_is_counted(make):
     answers = [guess(f"u{n}", f"198.51.100.{n}, 192.0.2.7") for n in range(5)]
     assert answers == [400] * 3 + [429] * 2
     assert guess("u1", "192.0.2.7, 192.0.2.8") == 400
+
+
+@pytest.mark.sqlite
+def test_a_clock_that_was_ahead_keeps_nobody_out_for_a_day(app, ada, monkeypatch):
+    """Failures that were counted in the future end with it."""
+    wall, home = Clock(monkeypatch), Person(app)
+    wall.jump(days=1)
+    for _ in range(11):
+        home.log_in("ada", OTHER)
+    assert home.log_in("ada").status_code == 429
+    wall.right()
+    assert home.log_in("ada").status_code == 303
+    assert _failures(app) > 0
+    with app.app_context():
+        services.remove_old()
+    assert _failures(app) == 0

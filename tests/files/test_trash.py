@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from flask import Flask
 from sqlalchemy import func, select, update
 
@@ -9,6 +10,7 @@ from files import trash
 from files.models import Entry
 from storage.db import db, release, transaction, utcnow
 from storage.models import Blob, BlobState
+from support.clock import Clock
 from support.drive import Drive, Statements, code, fill
 
 
@@ -199,3 +201,28 @@ def test_purging_thousands_of_files_takes_a_handful_of_statements(
     assert answer.get_json() == {"purged": 5_001}
     assert len(statements.seen) < 30
     assert states(app) == {BlobState.TOMBSTONED: 5_000}
+
+
+@pytest.mark.sqlite
+def test_a_clock_that_is_set_empties_no_trash(
+    app: Flask, drive: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day forward on the last day, or a day back when it was deleted."""
+    wall = Clock(monkeypatch)
+    first, second = drive.file("a"), drive.file("b")
+    drive.post(f"/files/file/{first}/delete")
+    wall.jump(days=-1)
+    drive.post(f"/files/file/{second}/delete")
+    wall.right()
+    with app.app_context(), transaction() as session:
+        for entry in session.scalars(
+            select(Entry).where(Entry.trashed_at.is_not(None))
+        ):
+            entry.trashed_at -= timedelta(days=29, hours=12)
+    wall.jump(days=1)
+    with app.app_context():
+        assert trash.expire() == 0
+    wall.right()
+    assert {row["id"] for row in drive.trash()} == {first, second}
+    with app.app_context():
+        assert trash.expire() == 0

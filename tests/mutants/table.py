@@ -119,8 +119,8 @@ MUTANTS = (
     Mutant(
         "a bad object is removed, not kept aside",
         LOCAL,
-        "            self._quarantine(target, key)\n",
-        "            self._disk.unlink(target)\n",
+        "            self._quarantine(target, key)\n            self._rename(",
+        "            self._disk.unlink(target)\n            self._rename(",
         f"{FOLDERS}::test_a_replaced_object_moves_to_quarantine",
     ),
     Mutant(
@@ -295,9 +295,9 @@ MUTANTS = (
     ),
     Mutant(
         "a repair brings back what was deleted meanwhile",
-        "storage/debts.py",
-        "    if _live(debt.blob) is None:\n        with",
-        "    if debt is None:\n        with",
+        "storage/supply.py",
+        "    if dead:\n        with array.using",
+        "    if dead is None:\n        with array.using",
         f"{DEBTS}::test_a_purge_during_a_repair_leaves_nothing{_SQLITE}",
     ),
     Mutant(
@@ -308,10 +308,10 @@ MUTANTS = (
         f"{PURGE}::test_a_released_blob_stays_for_the_grace{_SQLITE}",
     ),
     Mutant(
-        "a purge is over while a member owes it",
-        "storage/purge.py",
-        "    over = [uuid for uuid in candidates if uuid not in owed]\n",
-        "    over = [uuid for uuid in candidates if owed is not None]\n",
-        f"{PURGE}::test_deleted_stays_deleted_when_a_member_returns{_SQLITE}",
+        "a full member takes no tombstone",
+        "raid/repair.py",
+        "            member.put(key, parts, essential=True)\n        except Obj",
+        "            member.put(key, parts)\n        except Obj",
+        f"{PURGE}::test_a_full_member_takes_tombstones",
     ),
 )

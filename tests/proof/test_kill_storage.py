@@ -23,8 +23,9 @@ def test_it_keeps_what_it_acknowledged_when_it_is_killed(
         for _ in range(RUNS):
             lives.fresh()
             early = lives.dice.random() < 0.2
-            moment = lives.dice.uniform(0.005, 0.1 if early else 0.08)
-            lives.one(lambda _: None, after="" if early else "found", seconds=moment)
+            beats = lives.dice.uniform(0.2, 6.0)
+            after = "" if early else "found"
+            lives.one(lambda _: None, after=after, seconds=beats * place.beat)
     told = bound(f"R1 {level.value} x{width}", RUNS, begun, lives.fired)
     print(told)
     assert lives.fired["died in recovery"], told

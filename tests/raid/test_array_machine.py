@@ -29,6 +29,7 @@ from raid.errors import (
     DamagedObject,
     MemberError,
     NoSpace,
+    ObjectMissing,
 )
 from raid.geometry import Level
 from raid.keys import KeyKind, parse_key
@@ -46,13 +47,24 @@ from support.arrays import (
     ref_of,
 )
 from support.bodies import body
-from support.faulty import KINDS, LYING, RAISING, WRITE_ONLY, FaultyMember, flip
+from support.faulty import (
+    KINDS,
+    LYING,
+    RAISING,
+    TWICE,
+    WRITE_ONLY,
+    FaultyMember,
+    flip,
+)
 from support.soak import FACTOR, times
 
 SEGMENT = 512 * 1024
 SIZES = [0, 1, 5_000, 65_536, 65_537, 262_144, 300_000, 524_288, 524_289, 1_300_000]
 PLAYED = LAYOUTS if FACTOR == 1 else (*LAYOUTS, *WIDE)
 NAMES = ["a", "b", "c", "d"]
+ROT = ("rot", "truncated", "extended", "lost write", "misdirected", "misdirected")
+LEAST_FIRED = 1000
+"""How often a soak wants to have seen each kind of fault."""
 Debt = tuple[UUID, int | None, int | None]
 """Blob, segment and role that a slot is owed; no segment means the manifest."""
 
@@ -109,7 +121,7 @@ class ArrayMachine(RuleBasedStateMachine):
         size=st.sampled_from(SIZES),
         slot=st.integers(0, 5),
         nth=st.integers(1, 3),
-        kind=st.sampled_from(sorted(RAISING)),
+        kind=st.sampled_from([*sorted(RAISING), TWICE]),
     )
     def write_while_a_put_fails(
         self, name: str, size: int, slot: int, nth: int, kind: str
@@ -118,7 +130,7 @@ class ArrayMachine(RuleBasedStateMachine):
         if slot in self.down:
             return
         self.members[slot].on_call("put", nth, kind)
-        self._store(name, size, failing=1)
+        self._store(name, size, failing=kind != TWICE)
         self.members[slot].always(None)
         self.clock.now += 100
         self.array.health.ok(slot, write=True)
@@ -246,7 +258,7 @@ class ArrayMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.down and self.rotten is None)
     @rule(data=st.data())
     def rot(self, data: st.DataObject) -> None:
-        """Turn one bit over; the next one only after a scrub."""
+        """Spoil one object, or lose a write; the next one only after a scrub."""
         if self.graves or any(file.owed for file in self.files.values()):
             return
         slot = data.draw(st.integers(0, self.width - 1))
@@ -255,9 +267,21 @@ class ArrayMachine(RuleBasedStateMachine):
         if keys:
             key = data.draw(st.sampled_from(keys))
             bit = data.draw(st.integers(0, len(objects[key]) * 8 - 1))
-            objects[key] = flip(objects[key], bit)
-            self.rotten = slot, key
-            type(self).fired["rot"] += 1
+            stranger = objects[data.draw(st.sampled_from(keys))]
+            right = objects.pop(key)
+            how = data.draw(st.sampled_from(ROT))
+            wrong = {
+                "rot": flip(right, bit),
+                "truncated": right[: bit // 8],
+                "extended": right + b"\0",
+                "lost write": None,
+                "misdirected": stranger,
+            }[how]
+            if wrong is not None:
+                objects[key] = wrong
+            if wrong != right:
+                self.rotten = slot, key
+                type(self).fired[how] += 1
 
     # -- what the worker does ---------------------------------------------
 
@@ -329,7 +353,7 @@ class ArrayMachine(RuleBasedStateMachine):
                     continue
                 role = file.stored.rows[parsed.segment].slots.index(slot)
                 repair.check_shard(self.array, slot, manifest, parsed.segment, role)
-            except DamagedObject:
+            except (DamagedObject, ObjectMissing):
                 found.append((slot, key))
                 if parsed.kind is KeyKind.MANIFEST:
                     repair.put_manifest(self.array, slot, manifest)
@@ -404,7 +428,10 @@ def fired() -> Iterator[dict[str, Counter[str]]]:
     yield by_layout
     if len(by_layout) == len(PLAYED):
         total = sum(by_layout.values(), Counter())
-        assert set(total) >= {*KINDS, "rot"}, total
+        print(f"R6: {total}")
+        assert set(total) >= {*KINDS, *ROT}, total
+        if FACTOR >= 40:
+            assert min(total.values()) >= LEAST_FIRED, total
 
 
 @pytest.mark.timeout(300 * FACTOR)

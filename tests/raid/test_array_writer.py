@@ -356,3 +356,41 @@ def test_memory_is_given_back_however_an_upload_ends() -> None:
     with pytest.raises(ArrayFailed):
         put_blob(array, body(1_300_000), pool=pool)
     assert pool.used == 0
+
+
+@pytest.mark.parametrize("size", [0, 10, 100_000, 1_200_000])
+def test_a_manifest_tells_when_the_body_was_whole(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body that comes for hours must not look older than what came meanwhile."""
+    monkeypatch.setattr("raid.halves.HALF", 512 * 1024)
+    told: list[str] = []
+
+    class Slow(Body):
+        def readinto(self, view: memoryview) -> int:
+            count = super().readinto(view)
+            told.append("piece" if count else "end")
+            return count
+
+    class Noting(Log):
+        def sealing(self, size: int, sha256: bytes | None) -> None:
+            super().sealing(size, sha256)
+            told.append("sealed")
+
+    def now() -> int:
+        told.append("time")
+        return 77
+
+    stored = write(
+        memory_array(Level.RAID5, 4),
+        uuid4(),
+        attempts(),
+        DESCRIPTION,
+        Slow(bytes(size)),
+        Noting(),
+        BufferPool(1 << 26),
+        want_sha256=False,
+        sealed_us=now,
+    )
+    assert told[-3:] == ["end", "sealed", "time"]
+    assert stored.manifest.description == replace(DESCRIPTION, uploaded_us=77)

@@ -13,7 +13,7 @@ from raid.geometry import Level
 from raid.keys import manifest_key, superblock_key, tombstone_key
 from raid.manifest import Description, Manifest
 from raid.memory import MemoryMember
-from raid.superblock import Superblock, Tombstone
+from raid.superblock import MemberEntry, StoredState, Superblock, Tombstone
 from storage.journal import found
 from storage.journal.found import Traces
 from storage.journal.scene import NoMembers, Scene, look
@@ -129,6 +129,43 @@ def test_a_clone_is_named_and_left_out(array: Array) -> None:
     scene = look(places)
     assert scene.places[1].url == "file:m1"
     assert any("file:copy is a clone of file:m1" in note for note in scene.notes)
+
+
+def test_the_clone_at_its_own_url_is_the_real_one(array: Array) -> None:
+    places = {"file:copy": fresh(array)["file:m1"]} | fresh(array)
+    assert array.map.slots[1].url == "file:m1"
+    assert look(places).places[1].url == "file:m1"
+
+
+def test_a_spare_is_known_by_its_place(array: Array) -> None:
+    places, spare = fresh(array), uuid4()
+    old = Superblock.unpack(places["file:m0"].objects[superblock_key(1, 1)])
+    entry = MemberEntry(spare, None, StoredState.SPARE, "file:was-here")
+    block = replace(old, event=2, members=(*old.members, entry))
+    for slot in range(4):
+        own = replace(block, member=array.map.slots[slot].member, slot=slot)
+        places[f"file:m{slot}"].put(superblock_key(1, 2), [own.pack()], essential=True)
+    places["file:spare"] = MemoryMember("spare")
+    own = replace(block, member=spare, slot=None)
+    places["file:spare"].put(superblock_key(1, 2), [own.pack()], essential=True)
+    scene = look(places)
+    place = scene.place_of(spare)
+    assert place is not None
+    assert (place.url, sorted(scene.places), scene.width) == (
+        "file:spare",
+        [0, 1, 2, 3],
+        4,
+    )
+
+
+def test_an_object_of_an_absurd_size_is_not_read(
+    array: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(found, "_LONGEST", 400)
+    blob = put_manifest(array, [0, 1], data=b"x" * 300)
+    small = put_manifest(array, [0, 1])
+    assert set(traces_of(scene_of(array))) == {small}
+    assert blob != small
 
 
 # -- verdicts

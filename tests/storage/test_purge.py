@@ -330,7 +330,7 @@ def test_a_sick_member_does_not_hold_up_what_is_behind(
     quick: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It fails at every tombstone, and the others let go of more than a batch."""
-    count = purge.BATCH * 2 + 10
+    count = purge.BATCH + 10
     _release(quick, count)
     real, failed = repair.put_tombstone, []
 
@@ -364,7 +364,7 @@ def test_one_that_is_absent_through_very_many_purges(
     quick: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A row and a debt for each, in bounded batches, and no work while it is away."""
-    count = times(150)
+    count = times(80)
     quick.put(10)
     quick.lose(1)
     quick.tick()

@@ -122,6 +122,12 @@ def test_a_liar_can_not_add_to_the_end(shelf: Shelf, slot: int) -> None:
     assert any("Entry 5 of incarnation 1 is not believed" in n for n in found.notes)
 
 
+def test_two_that_tell_different_ends_are_not_believed(shelf: Shelf) -> None:
+    shelf.writer.write(user(4, "dave"), on=[0])
+    shelf.lie(1, 5, user(9, "mallory"))
+    assert shelf.read()[0] == RIGHT
+
+
 @pytest.mark.parametrize("slot", range(4))
 def test_a_liar_can_not_begin_another_incarnation(shelf: Shelf, slot: int) -> None:
     forged = Writer(shelf.array.map.array, [shelf.members[slot]], incarnation=5)

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,7 +18,7 @@ from raid.keys import tombstone_key
 from raid.superblock import Tombstone
 from storage import services as arrays
 from storage import watch
-from storage.db import transaction
+from storage.db import transaction, utcnow
 from storage.errors import CannotCreate, CannotRecover
 from storage.journal import recovery
 from storage.members.calls import SystemCalls
@@ -346,6 +347,28 @@ def test_what_was_let_go_of_is_purged_in_the_end(team: Team) -> None:
     assert {row.state for row in team.store.rows(Blob)} == {"live"}
     assert team.store.leftovers() == set()
     without_trouble(team, tree, accounts)
+
+
+@pytest.mark.sqlite
+def test_a_purge_that_the_journal_knows_begins_anew(team: Team) -> None:
+    """Who owes a tombstone went with the database, so everybody owes it again."""
+    tree = team.tree()
+    past = utcnow() - timedelta(days=2)
+    with transaction() as session:
+        gone = update(Blob).where(Blob.state == "tombstoned")
+        session.execute(gone.values(due_at=past))
+    team.store.lose(3)
+    team.store.tick()
+    export(team.store)
+    assert "purging" in {row.state for row in team.store.rows(Blob)}
+    team.lose_database()
+    team.store.bring_back(3)
+    recovery.recover()
+    assert "purging" not in {row.state for row in team.store.rows(Blob)}
+    team.store.settle()
+    assert team.store.leftovers() == set()
+    assert {row.state for row in team.store.rows(Blob)} == {"live"}
+    assert team.tree() == tree
 
 
 @pytest.mark.parametrize("told", [1, 2, 4])

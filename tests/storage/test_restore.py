@@ -11,8 +11,8 @@ import pytest
 from raid.array import Array
 from raid.buffers import BufferPool
 from raid.geometry import Level
-from raid.keys import tombstone_key
-from raid.manifest import Description
+from raid.keys import manifest_key, tombstone_key
+from raid.manifest import Description, Manifest
 from raid.stored import Stored
 from raid.superblock import Tombstone
 from raid.writer import write
@@ -199,6 +199,23 @@ def test_a_member_may_be_missing(world: World, to: Path, slot: int) -> None:
 def test_a_member_may_lie(world: World, to: Path, slot: int, lie: Lie) -> None:
     world.journal()
     corrupt_folder(world.member(slot), lie)
+    assert run(world, to) == 0
+    assert tree(to) == world.model
+
+
+@pytest.mark.parametrize("slot", range(4))
+@pytest.mark.parametrize("attempt", [1, 9])
+def test_a_forged_manifest_is_not_taken_for_the_journal_s(
+    world: World, to: Path, slot: int, attempt: int
+) -> None:
+    stored = world.file("ann/Ship/true.txt", "ship", b"true")
+    world.journal()
+    said = stored.manifest.description
+    forged = Manifest.build(
+        world.array.map.array, stored.blob, attempt, said, inline=b"lies"
+    )
+    path = world.member(slot) / manifest_key(stored.blob, attempt)
+    path.write_bytes(forged.pack())
     assert run(world, to) == 0
     assert tree(to) == world.model
 

@@ -37,10 +37,10 @@ def asked(store: Store) -> list[str]:
 
 
 def until(when: datetime | None) -> float:
-    """How many days from now."""
+    """How many days from now; the array was made when the tests began."""
     release()
     assert when is not None
-    return round((when - utcnow()) / DAY, 3)
+    return round((when - utcnow()) / DAY, 1)
 
 
 def test_a_new_array_waits(store: Store) -> None:

@@ -3,7 +3,9 @@
 import errno
 import os
 import random
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ from typing import Any
 import pytest
 
 from raid import levels, shards
-from raid.errors import BlobDamaged, BlobUnreachable
+from raid.errors import BlobDamaged, BlobUnreachable, MemberFailing
+from raid.manifest import Manifest
 from storage.db import db, release, transaction, utcnow
 from storage.jobs import runner, scrub, table
 from storage.members.calls import SystemCalls
@@ -145,14 +148,17 @@ def _spoil(files: list[Path], how: str) -> None:
 
 
 @pytest.mark.sqlite
-def test_a_manifest_of_an_older_attempt_is_replaced(store: Store) -> None:
-    """Intact, of this blob, and not the one that the database noted."""
-    blob, other = store.put(1000), store.put(1000)
-    path, stale = store.paths(0, blob.uuid)[0], store.paths(0, other.uuid)[0]
-    right = path.read_bytes()
-    path.write_bytes(stale.read_bytes())
+def test_a_manifest_that_is_intact_and_stale_is_replaced(store: Store) -> None:
+    """Of this very blob and rightly sealed, but not the one that the rows note."""
+    blob = store.put(1000)
+    path = store.paths(0, blob.uuid)[0]
+    right = Manifest.unpack(path.read_bytes())
+    old = replace(right.description, name="b.txt")
+    stale = replace(right, description=old, stored=b"").pack()
+    assert len(stale) == right.length and Manifest.unpack(stale).blob == blob.uuid
+    path.write_bytes(stale)
     assert found(run(store)) == {"bad": 1, "repaired": 1}
-    assert path.read_bytes() == right
+    assert path.read_bytes() == right.pack()
 
 
 def test_check_mode_changes_nothing(store: Store) -> None:
@@ -450,6 +456,7 @@ def test_what_lies_on_a_bad_sector_is_written_anew(
     store: Store, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     """EIO under one object of a member that is in order: it moves to quarantine."""
+    monkeypatch.setattr("raid.health.REST", 0.0)
     blob = store.put(size)
     path = store.paths(1, blob.uuid)[0]
     right, sector = path.read_bytes(), path.stat().st_ino
@@ -479,3 +486,28 @@ def test_a_disk_that_fails_altogether_is_away_and_not_damaged(
     assert fired
     assert found(job) == {"unreachable": len(store.objects(1))}
     assert store.debts() == job.report == []
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("returns", [True, False])
+def test_a_member_that_rests_is_waited_for_before_the_end(
+    store: Store, returns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bad sector that a reader met rests its member; for a while, not for ever."""
+    monkeypatch.setattr("raid.health.REST", 1000.0)
+    blob = store.put(300 * KIB)
+    path = store.paths(1, blob.uuid)[0]
+    path.write_bytes(flip(path.read_bytes(), 8 * 5000))
+    number, own = ask(store), store.runtime
+    runner.run_step(own.array(), number)
+    own.health.note(1, MemberFailing("1", "A bad sector."))
+    runner.run_step(own.array(), number)
+    assert job_of(number).state == JobState.RUNNING
+    assert own.rests[number] - time.monotonic() > scrub.WAIT_SECONDS - 1
+    if returns:
+        own.health.ok(1, write=True)
+    for _ in range(scrub.MOST_WAITS):
+        runner.run_step(own.array(), number)
+    job = job_of(number)
+    assert job.state == JobState.DONE
+    assert job.counts["repaired"] == (1 if returns else 0)

@@ -30,8 +30,10 @@ RAISING: dict[str, type[MemberError]] = {
     "read-only": MemberReadOnly,
 }
 WRITE_ONLY = ("full", "read-only")
-LYING = ("short", "flipped", "other", "empty")
-KINDS = (*RAISING, *LYING)
+LYING = ("short", "flipped", "other", "empty", "long", "shifted")
+TWICE = "twice"
+"""A write that is delivered two times, as after a retry."""
+KINDS = (*RAISING, *LYING, TWICE)
 
 
 class FaultyMember:
@@ -67,7 +69,7 @@ class FaultyMember:
                 wanted, armed, nth = self._once
                 if method == wanted and self.calls[method] == nth:
                     kind, self._once = armed, None
-            if kind in WRITE_ONLY and method != "put":
+            if kind in (*WRITE_ONLY, TWICE) and method != "put":
                 return None
             if kind in LYING and method != "read":
                 return None
@@ -91,6 +93,8 @@ class FaultyMember:
         if not (kind == "full" and essential):
             self._raise(kind)
         self.inner.put(key, parts, replace=replace, essential=essential)
+        if kind == TWICE:
+            self.inner.put(key, parts, replace=replace, essential=essential)
 
     def read(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         kind = self._fault("read")
@@ -100,6 +104,10 @@ class FaultyMember:
         data = self.inner.read(key, offset, length)
         if kind == "empty":
             return b""
+        if kind == "long":
+            return data + b"\0"
+        if kind == "shifted":
+            return data[1:] + data[:1]
         if kind == "short":
             return data[: len(data) // 2]
         if kind == "flipped" and data:

@@ -8,6 +8,7 @@ what is there against the model: I-1 to I-7 of the design.
 import hashlib
 import random
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -28,8 +29,8 @@ from raid.keys import manifest_key
 from raid.manifest import Form, Manifest
 from raid.segments import Damage
 from raid.shards import object_key
+from storage import damage, watch
 from storage import db as database_module
-from storage import debts, watch
 from storage import uploads as storage_uploads
 from storage.blobref import manifest_of, reference
 from storage.db import db, release
@@ -155,11 +156,15 @@ class World:
         shutil.copytree(template or self.template, self.live)
 
     def _warm_up(self) -> None:
-        """Do everything once, so that no child has to begin with it."""
-        dice, state = random.Random(1), State()
+        """Do everything once, so that no child has to begin with it.
+
+        The beat is about how long an operation takes on this machine now.
+        """
+        dice, state, begun = random.Random(1), State(), time.monotonic()
         with self.opened() as store:
             for kind in ("upload", "upload", "replace", "rename", "move", "trash"):
                 state = self.do(store, state, choose(dice, state, kind))
+            self.beat = (time.monotonic() - begun) / 6
             state = self.do(store, state, choose(dice, state, "heal"))
             state = self.do(store, state, choose(dice, state, "purge"))
             self.recover(store, [state])
@@ -300,7 +305,7 @@ class World:
         """Look at everything and owe what is bad; returns what was."""
         found = self.lacking(store)
         if found:
-            debts.note_damage(found)
+            damage.note(found)
         return found
 
     # -- after a start
@@ -320,11 +325,10 @@ class World:
 
     def settle(self, store: Store) -> None:
         """Let the worker do all there is to do, whatever it waits for."""
-        for _ in range(20):
+        for _ in range(60):
             store.make_due()
-            store.settle()
-            done = not store.debts() and set(store.states()) == {"in_sync"}
-            if done and store.tick() == 0:
+            busy = store.tick()  # the last round finds nothing to change
+            if not busy and not store.debts() and set(store.states()) == {"in_sync"}:
                 return
         raise AssertionError(f"no rest: {store.states()} {store.debts()}")
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.exc import OperationalError, StatementError
+from sqlalchemy.exc import DatabaseError, OperationalError, StatementError
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.pool import NullPool
 
 from storage import db as module
 from storage.db import UTCDateTime, db, engine_options, release, transaction
+from support.sqlitefaults import Pages
 
 
 class Note(module.Base):
@@ -189,6 +190,14 @@ def test_addresses_tell_how_to_connect() -> None:
     assert engine_options("postgresql+psycopg://x/y")["pool_pre_ping"] is True
 
 
+def test_a_server_that_vanished_is_noticed_before_a_balancer_gives_up() -> None:
+    told = engine_options("postgresql+psycopg://x/y")["connect_args"]
+    silence = told["keepalives_interval"] * told["keepalives_count"]
+    assert told["keepalives_idle"] + silence <= 30
+    assert told["tcp_user_timeout"] <= 30_000
+    assert told["connect_timeout"] <= 5
+
+
 # -- SQLite alone
 
 
@@ -220,3 +229,25 @@ def test_a_writer_takes_the_lock_at_once(
             connection.exec_driver_sql("SELECT count(*) FROM test_notes").scalar() == 0
         )
     other.dispose()
+
+
+@pytest.mark.sqlite
+def test_a_page_that_was_bad_is_read_again(notes: Flask, tmp_path: Path) -> None:
+    """SQLite keeps what it has read, so a connection that met it must go."""
+    with transaction() as session:
+        session.add(Note(text="a"))
+    db.session.remove()
+    db.engine.dispose()
+    pages = Pages(tmp_path / "notes.db")
+    pages.spoil([pages.root("test_notes")])
+    with (
+        pytest.raises(DatabaseError, match="malformed") as met,
+        transaction() as session,
+    ):
+        session.add(Note(text="b"))
+    pages.repair()
+    # The error is alive and with it the cursor, which must not keep the lock.
+    assert met.value.__traceback__
+    with transaction() as session:
+        session.add(Note(text="c"))
+    assert count() == 2

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import exc, text
 from sqlalchemy.exc import OperationalError
 
 import app as application
@@ -117,6 +118,35 @@ def test_a_locked_database_is_a_503_in_words(app: Flask) -> None:
     assert answer.headers["Retry-After"] == "5"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        exc.DatabaseError("SELECT canary", {}, sqlite3.DatabaseError("malformed")),
+        exc.InternalError("UPDATE canary", {}, Exception("read-only transaction")),
+        exc.TimeoutError("QueuePool limit: canary"),
+    ],
+)
+@pytest.mark.parametrize("headers", [{}, JSON])
+def test_a_damaged_or_exhausted_database_is_a_503_too(
+    sqlite_app: Flask, error: Exception, headers: dict[str, str]
+) -> None:
+    answer = failing(sqlite_app, error).get("/fail", headers=headers)
+    assert answer.status_code == 503
+    assert "The database" in answer.text
+    assert answer.headers["Retry-After"] == "5"
+    assert "canary" not in answer.text
+
+
+@pytest.mark.parametrize("kind", [exc.IntegrityError, exc.ProgrammingError])
+def test_a_wrong_question_to_the_database_is_our_mistake(
+    sqlite_app: Flask, kind: type[exc.DBAPIError]
+) -> None:
+    error = kind("SELECT canary", {}, Exception("no such thing"))
+    answer = failing(sqlite_app, error).get("/fail", headers=JSON)
+    assert answer.status_code == 500
+    assert answer.json["error"]["code"] == "internal"
+
+
 def test_a_database_that_another_program_holds(
     make_app: Callable[..., Flask],
     monkeypatch: pytest.MonkeyPatch,
@@ -164,6 +194,56 @@ def test_a_lost_database_is_a_page_for_people_signed_in(
     assert "The database is busy or can't be reached" in answer.text.replace(
         "&#39;", "'"
     )
+
+
+def test_an_answer_survives_the_end_of_its_connection(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that was cut after the last question can't be rolled back."""
+    app.testing = False
+    fired = []
+
+    def cut(_: Any) -> None:
+        fired.append(1)
+        raise sqlite3.OperationalError("the connection was terminated")
+
+    def ask() -> str:
+        database.db.session.execute(text("SELECT 1"))
+        patch.setattr(database.db.engine.dialect, "do_rollback", cut)
+        return "right"
+
+    app.add_url_rule("/ask", "ask", ask)
+    public(app.view_functions["ask"])
+    client = app.test_client()
+    with monkeypatch.context() as patch:
+        assert client.get("/ask").text == "right"
+    assert fired
+    assert client.get("/ask").text == "right"
+
+
+def test_a_refusal_does_not_read_the_user_again(
+    alice: Person, app: Flask, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """The row has expired when a transaction can't begin; the log needs its name."""
+    app.testing = False
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    token = alice.token("/files/")
+
+    def away(_: Any) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise OperationalError("BEGIN", {}, sqlite3.OperationalError("away"))
+
+        monkeypatch.setattr("sqlalchemy.orm.Session.execute", refuse)
+        monkeypatch.setattr("sqlalchemy.engine.Engine.connect", refuse)
+        refuse()
+
+    monkeypatch.setattr(database, "_begin", away)
+    with caplog.at_level(logging.INFO):
+        answer = alice.post("/auth/logout", token=token)
+    assert answer.status_code == 503
+    assert "The database is busy" in answer.text
+    lines = [record for record in caplog.records if record.message == "request"]
+    assert lines[-1].fields["user"] == "alice"
 
 
 def test_an_error_page_comes_even_if_the_template_is_broken(
