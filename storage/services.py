@@ -100,8 +100,8 @@ def format_new(places: Mapping[str, Member] | None = None) -> int:
         else:
             # Whoever was killed after naming it may not have made the name durable.
             key = superblock_key(found.incarnation, found.event)
-            places[url].admit(found.array, found.member)
-            places[url].put(key, [found.pack()], essential=True)
+            place.admit(found.array, found.member)
+            place.put(key, [found.pack()], essential=True)
         with transaction() as session:
             session.execute(
                 update(MemberRow)
