@@ -15,7 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from support.desk import PASSWORD, PHONE, WIDE, Desk
-from support.site import Site
+from support.site import Site, until
 
 WIDER = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 Seat = Callable[..., Desk]
@@ -56,12 +56,33 @@ def seat(browser: Browser, site: Site) -> Iterator[Seat]:
 
 @contextmanager
 def worker_stopped(site: Site) -> Iterator[None]:
+    """Let the worker stand still, and not inside a transaction that locks us out."""
     pid = site.server.worker_pid()
-    os.kill(pid, signal.SIGSTOP)
+
+    def stop() -> bool:
+        os.kill(pid, signal.SIGSTOP)
+        if is_free(site):
+            return True
+        os.kill(pid, signal.SIGCONT)
+        return False
+
+    until(stop, what="the worker holds no lock")
     try:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def is_free(site: Site) -> bool:
+    """Tell whether somebody can write now."""
+    with sqlite3.connect(next(site.data.glob("*.db")), timeout=0.2) as database:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        database.rollback()
+    database.close()
+    return True
 
 
 def write(site: Site, sql: str) -> None:
