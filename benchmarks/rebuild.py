@@ -32,7 +32,7 @@ from support.store import Store, wanted
 
 SLOT = 1
 SEED = 7
-FILES = 200
+FILES = 100
 READS = 2000
 
 
@@ -174,7 +174,7 @@ def _latency(folder: Path, mixed: int, rounds: int) -> list[Row]:
         root = person.root()
         body = os.urandom(100 * KIB)
         small = [
-            person.put(root, f"small-{n}", body).expect(201).json()["id"]
+            person.put(root, f"small-{n}", body).expect(201).json["id"]
             for n in range(FILES)
         ]
         for number in range(max(1, mixed // 64)):

@@ -35,7 +35,7 @@ from storage.blobref import manifest_of
 from storage.db import transaction, utcnow
 from storage.jobs import walk
 from storage.jobs.runner import Claim, GiveUp, Step
-from storage.jobs.table import active
+from storage.jobs.table import active, pace
 from storage.models import (
     NONE,
     Blob,
@@ -50,7 +50,11 @@ from storage.runtime import Runtime, runtime
 
 BATCH = 64
 AT_ONCE = 4
-"""Objects in the making; each holds one shard in memory, 8 MiB at most as a rule."""
+"""Objects in the making; each holds one shard in memory, 8 MiB at most as a rule.
+
+So many at full pace only: a client feels how many processors are taken, so a gentler
+job takes one.
+"""
 
 _TAKES = (StoredState.IN_SYNC, StoredState.REBUILDING)
 _MARGIN = timedelta(minutes=1)
@@ -191,6 +195,7 @@ class _Walk:
         self._filler = Filler(source, target, slot, own.pool, own.note_damage)
         self._cursor = Cursor.read(claim.cursor)
         self._step = Step()
+        self._at_once = AT_ONCE if pace() == 100 else 1
         self._given: dict[UUID, list[str]] = {}
         self._lost: dict[_Lost, RaidError] = {}
         self._trouble: MemberError | None = None
@@ -216,7 +221,7 @@ class _Walk:
                 if self._trouble or (count and not self._claim.in_time()):
                     return False
                 running.append((task, self._source.executor.submit(self._do, task)))
-                if len(running) >= AT_ONCE:
+                if len(running) >= self._at_once:
                     self._note(*running.popleft())
             return True
         finally:
