@@ -65,8 +65,8 @@ def _checked(level: str, urls: Sequence[str]) -> dict[str, Member]:
             "Name another place."
         )
     problems = [
-        found.sentence
-        for found in map(inspect, places.values())
+        found.sentence or f"{url} holds a member of an array."
+        for url, found in zip(urls, map(inspect, places.values()), strict=True)
         if found.problem is not Problem.BLANK
     ]
     if problems:

@@ -15,6 +15,7 @@ from storage.cli.group import array
 from storage.db import db, release, transaction
 from storage.errors import StorageError
 from storage.jobs import table
+from storage.jobs.progress import Progress
 from storage.models import Job, JobKind, JobState, MemberRow
 from storage.runtime import runtime
 from storage.worker import Worker
@@ -203,16 +204,8 @@ def _on_the_way() -> bool:
 
 
 def _progress(job: Job) -> str:
-    """Return a line with bytes done, rate and time left."""
-    rate = job.done_bytes / job.seconds if job.seconds else 0.0
-    left = max(0, job.total_bytes - job.done_bytes)
-    time_left = f"{left / rate:.0f} s left" if rate else "time left unknown"
-    mib = 1 << 20
-    return (
-        f"{job.kind} of slot {job.slot}: {job.done_bytes / mib:.1f} of "
-        f"{max(job.total_bytes, job.done_bytes) / mib:.1f} MiB, "
-        f"{rate / mib:.1f} MiB/s, {time_left}. {job.problem or ''}".rstrip()
-    )
+    words = f"{job.kind} of slot {job.slot}: {Progress.of(job).words}."
+    return f"{words} {job.problem or ''}".rstrip()
 
 
 def _report(numbers: list[int], last: int) -> bool:

@@ -10,6 +10,8 @@ from support.soak import bound, runs, seed
 from support.world import LAYOUTS, world
 
 RUNS = runs(gate=26, soak=2500)
+ENOUGH = 200
+"""From so many lives on, a kill has to have hit everything that takes its time."""
 
 
 @pytest.mark.timeout(120 + RUNS)
@@ -28,5 +30,7 @@ def test_it_keeps_what_it_acknowledged_when_it_is_killed(
             lives.one(lambda _: None, after=after, seconds=beats * place.beat)
     told = bound(f"R1 {level.value} x{width}", RUNS, begun, lives.fired)
     print(told)
-    assert lives.fired["died in recovery"], told
-    assert lives.fired["died in upload"] + lives.fired["died in replace"], told
+    if RUNS >= ENOUGH:
+        assert lives.fired["died in recovery"], told
+        assert lives.fired["died in upload"] and lives.fired["died in replace"], told
+    assert lives.fired["lives"] == RUNS

@@ -332,10 +332,8 @@ def test_a_fault_in_one_job_leaves_the_others_their_turn(
         raise ZeroDivisionError("division by zero")
 
     work.meanwhile = fault
-    with pytest.raises(ZeroDivisionError):
-        runner.run(store.runtime.array())
-    assert "ZeroDivisionError" in (job_of(bad).problem or "")
     assert runner.run(store.runtime.array()) == 1
+    assert "ZeroDivisionError" in (job_of(bad).problem or "")
     assert good.seen == [None]
 
 

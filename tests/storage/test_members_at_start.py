@@ -176,7 +176,7 @@ def test_only_empty_places_become_members(make_store: Callable[..., Store]) -> N
         session.query(MemberRow).delete()
         session.query(ArrayRow).delete()
     store.restart()
-    with pytest.raises(CannotCreate, match="restore its database"):
+    with pytest.raises(CannotCreate, match="flask array recover"):
         services.ensure_array()
     assert store.rows(ArrayRow) == []
     assert _listing(store.folder) == listing

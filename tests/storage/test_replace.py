@@ -184,3 +184,24 @@ def test_a_tombstone_counts_only_where_it_lies(store: Store) -> None:
     finish(store)
     assert store.rows(Blob) == []
     assert store.debts() == []
+
+
+@pytest.mark.sqlite
+def test_what_is_committed_after_the_walk_is_owed(store: Store) -> None:
+    """Between the end of the job and the swap only the debts know of it."""
+    store.put(300 * KIB)
+    uuid = membership.replace(1, "file:members/new")
+    own = store.runtime
+    own.check_members()
+    while active(store):
+        own.rests.clear()
+        assert runner.run(own.array())
+    blobs = [store.put(size) for size in SIZES]
+    owed = {debt.blob for debt in store.debts() if debt.member_uuid == uuid}
+    assert owed == {blob.uuid for blob in blobs}
+    assert not any(blob.at_risk for blob in store.rows(Blob))
+    finish(store)
+    assert store.states() == ["in_sync"] * 4
+    assert files(store.folder / "new") == files(store.member(1))
+    store.lose(0)
+    store.check()

@@ -195,7 +195,7 @@ def test_a_member_may_be_missing(world: World, to: Path, slot: int) -> None:
 
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
-@pytest.mark.parametrize("slot", range(4))
+@pytest.mark.parametrize("slot", [0, 3])
 def test_a_member_may_lie(world: World, to: Path, slot: int, lie: Lie) -> None:
     world.journal()
     corrupt_folder(world.member(slot), lie)
@@ -203,7 +203,7 @@ def test_a_member_may_lie(world: World, to: Path, slot: int, lie: Lie) -> None:
     assert tree(to) == world.model
 
 
-@pytest.mark.parametrize("slot", range(4))
+@pytest.mark.parametrize("slot", [0, 2])
 @pytest.mark.parametrize("attempt", [1, 9])
 def test_a_forged_manifest_is_not_taken_for_the_journal_s(
     world: World, to: Path, slot: int, attempt: int
