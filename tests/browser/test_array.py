@@ -8,7 +8,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -75,14 +75,14 @@ def worker_stopped(site: Site) -> Iterator[None]:
 
 def is_free(site: Site) -> bool:
     """Tell whether somebody can write now."""
-    with sqlite3.connect(next(site.data.glob("*.db")), timeout=0.2) as database:
+    path = next(site.data.glob("*.db"))
+    with closing(sqlite3.connect(path, timeout=0.2)) as database:
         try:
             database.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError:
             return False
         database.rollback()
-    database.close()
-    return True
+        return True
 
 
 def write(site: Site, sql: str) -> None:
