@@ -14,7 +14,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from flask import current_app
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, insert, select, update
 
 from raid.array import Array
 from raid.assemble import Problem, inspect
@@ -25,8 +25,11 @@ from storage.db import transaction
 from storage.errors import CannotCreate, Refused
 from storage.jobs import table
 from storage.members.urls import parse_member_url
-from storage.models import ArrayRow, JobKind, MemberRow
+from storage.models import ArrayRow, Job, JobKind, MemberRow
 from storage.runtime import runtime
+
+FILLING = (JobKind.REBUILD, JobKind.REPLACE, JobKind.INVENTORY)
+"""The jobs that give a member what it lacks."""
 
 _SERVES = (StoredState.IN_SYNC, StoredState.REBUILDING, StoredState.STALE)
 
@@ -183,6 +186,21 @@ def set_readonly(on: bool, *, actor: str | None = None, why: str | None = None) 
         else:
             history.note(session, "array_writable", actor=actor)
     runtime().forget_map()
+
+
+def rebuild(*, actor: str | None = None) -> list[int]:
+    """Ask for the jobs that members need to become whole; returns their numbers."""
+    with _change() as (_, locked):
+        session = locked.session
+        for row in locked.members:
+            due = row.state == StoredState.REBUILDING and row.inventory_due
+            if not due or row.slot is None:
+                continue
+            if not any(table.active(session, kind, row.uuid) for kind in FILLING):
+                job = {"member": row.uuid, "slot": row.slot, "actor": actor}
+                table.add(session, JobKind.REBUILD, **job)  # type: ignore[arg-type]
+        query = select(Job.id).where(Job.kind.in_(FILLING), Job.state.in_(table.ACTIVE))
+        return list(session.scalars(query.order_by(Job.id)))
 
 
 # -- what every change has in common ------------------------------------------

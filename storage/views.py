@@ -21,7 +21,6 @@ from werkzeug.wrappers import Response
 
 from raid.errors import RaidError
 from storage import activity, forms, membership, outlook, queries
-from storage.cli.members import start_needed
 from storage.errors import StorageError
 from storage.jobs import table
 from storage.models import JobKind
@@ -214,7 +213,7 @@ def readonly() -> Answer:
 def rebuild() -> Answer:
     """Give members that lack something what they should hold."""
     try:
-        begun = start_needed(_actor())
+        begun = membership.rebuild(actor=_actor())
     except (StorageError, RaidError) as error:
         flash(str(error), "danger")
         return _back()

@@ -10,17 +10,16 @@ from sqlalchemy import func, select
 
 from raid.errors import RaidError
 from raid.superblock import StoredState
-from storage import maps, membership
+from storage import membership
 from storage.cli.group import array
-from storage.db import db, release, transaction
+from storage.db import db, release
 from storage.errors import StorageError
 from storage.jobs import table
 from storage.jobs.progress import Progress
-from storage.models import Job, JobKind, JobState, MemberRow
+from storage.models import Job, JobState, MemberRow
 from storage.runtime import runtime
 from storage.worker import Worker
 
-FILLING = (JobKind.REBUILD, JobKind.REPLACE, JobKind.INVENTORY)
 WATCH_SECONDS = 0.5
 
 
@@ -125,7 +124,7 @@ def rebuild(wait: bool) -> None:
     """
     with _sentences():
         runtime().check_members()
-        numbers = start_needed(_actor())
+        numbers = membership.rebuild(actor=_actor())
         if not wait:
             _say_started(numbers)
             return
@@ -133,24 +132,6 @@ def rebuild(wait: bool) -> None:
         _wait()
         if not _report(numbers, last):
             raise SystemExit(1)
-
-
-def start_needed(actor: str) -> list[int]:
-    """Ask for the jobs that members need to become whole; returns their numbers."""
-    with transaction() as session:
-        locked = maps.lock(session)
-        locked.refuse_readonly()
-        for row in locked.members:
-            due = row.state == StoredState.REBUILDING and row.inventory_due
-            if not due or row.slot is None:
-                continue
-            busy = any(table.active(session, kind, row.uuid) for kind in FILLING)
-            if not busy:
-                job = {"member": row.uuid, "slot": row.slot, "actor": actor}
-                kind = JobKind.REBUILD
-                table.add(session, kind, **job)  # type: ignore[arg-type]
-        query = select(Job.id).where(Job.kind.in_(FILLING), Job.state.in_(table.ACTIVE))
-        return list(session.scalars(query.order_by(Job.id)))
 
 
 def _say_started(numbers: list[int]) -> None:
@@ -185,7 +166,9 @@ def _last_number() -> int:
 
 
 def _active() -> list[Job]:
-    wanted = select(Job).where(Job.kind.in_(FILLING), Job.state.in_(table.ACTIVE))
+    wanted = select(Job).where(
+        Job.kind.in_(membership.FILLING), Job.state.in_(table.ACTIVE)
+    )
     found = db.session.scalars(
         wanted, execution_options={"populate_existing": True}
     ).all()
@@ -212,7 +195,7 @@ def _report(numbers: list[int], last: int) -> bool:
     """Print what was done and lost, and how the members are; True when all is well."""
     ours = Job.id.in_(numbers) | (Job.id > last)
     jobs = db.session.scalars(
-        select(Job).where(Job.kind.in_(FILLING), ours).order_by(Job.id),
+        select(Job).where(Job.kind.in_(membership.FILLING), ours).order_by(Job.id),
         execution_options={"populate_existing": True},
     ).all()
     out = db.session.scalars(

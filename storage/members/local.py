@@ -292,9 +292,9 @@ class LocalMember:
                 self._quarantine(target, key)
             except FileNotFoundError:
                 if self._is_file(target):
-                    raise
-                return
-            self._disk.sync_directory(os.path.dirname(target))  # noqa: PTH120
+                    raise  # else whoever moved it may have been killed before this:
+            with suppress(FileNotFoundError):
+                self._disk.sync_directory(os.path.dirname(target))  # noqa: PTH120
 
     def _is_file(self, path: str) -> bool:
         try:

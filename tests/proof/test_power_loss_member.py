@@ -213,3 +213,21 @@ def test_what_was_replaced_is_in_quarantine(tmp_path: Path) -> None:
         life.calls.crash()
         kept = [path.read_bytes() for path in (life.path / "quarantine").iterdir()]
         assert kept == [b"bad"]
+
+
+def test_what_a_killed_sweep_moved_aside_stays_aside(tmp_path: Path) -> None:
+    """It is asked for again, finds nothing, and only then counts as done."""
+    for number in range(20):
+        life = Life(tmp_path / str(number), number)
+        life._format()
+        life.member.put(KEYS[0], [b"an orphan"])
+        calls = life.calls
+        calls.die_at = calls.changes + 3  # rename, fsync of quarantine, fsync
+        with pytest.raises(PowerCut):
+            life.member.set_aside(KEYS[0])
+        calls.dead = False
+        again = LocalMember(life.path, calls)
+        again.admit(MAP.array, MAP.slots[0].member)
+        again.set_aside(KEYS[0])
+        calls.crash()
+        assert list(LocalMember(life.path).list("o/")) == []

@@ -10,7 +10,6 @@ from sqlalchemy import update
 
 from raid.errors import BlobUnreachable
 from storage import membership
-from storage.cli.members import start_needed
 from storage.db import release, transaction, utcnow
 from storage.jobs import filling, runner, table
 from storage.members.local import LocalMember
@@ -388,7 +387,7 @@ def test_a_cancelled_rebuild_does_not_count_as_done(store: Store) -> None:
     assert table.cancel(job.id)
     finish(store)
     assert store.states()[1] == "rebuilding"
-    assert start_needed("root") != [job.id]
+    assert membership.rebuild(actor="root") != [job.id]
     finish(store)
     assert store.states()[1] == "in_sync"
     assert files(store.folder / "new") == held
