@@ -9,6 +9,7 @@ from werkzeug.datastructures import MultiDict
 from wtforms import Field, Form, IntegerField, StringField
 from wtforms.validators import InputRequired, Length, NumberRange, ValidationError
 
+from raid.geometry import Level
 from storage import names
 from storage.models import MemberRow
 
@@ -65,9 +66,16 @@ class ReplaceForm(MemberForm):
 
 
 class SpareForm(ArrayForm):
-    """Where a spare is."""
+    """Where a new member is: a spare, or one that makes the array wider."""
 
-    url = StringField("Spare", [_URL, Length(max=_LONGEST)])
+    url = StringField("Place", [_URL, Length(max=_LONGEST)])
+
+
+class ConvertForm(ArrayForm):
+    """Another level."""
+
+    level = StringField("Level", [InputRequired("Choose a level.")])
+    levels = tuple(Level)
 
 
 class PaceForm(ArrayForm):
@@ -88,6 +96,9 @@ FORMS: dict[str, type[ArrayForm]] = {
     "replace": ReplaceForm,
     "retire": MemberForm,
     "spare": SpareForm,
+    "widen": SpareForm,
+    "narrow": MemberForm,
+    "convert": ConvertForm,
     "pace": PaceForm,
 }
 

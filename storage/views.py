@@ -20,7 +20,7 @@ from flask_login import current_user
 from werkzeug.wrappers import Response
 
 from raid.errors import RaidError
-from storage import activity, forms, membership, outlook, queries
+from storage import activity, forms, membership, outlook, queries, reshaping
 from storage.errors import StorageError
 from storage.jobs import table
 from storage.models import JobKind
@@ -190,6 +190,42 @@ def spare() -> Answer:
         return "The spare is ready. It takes over when a member stays away."
 
     return _do("spare", change)
+
+
+_FOLLOWS = "New files have the new shape now, and the reshape writes the old ones anew."
+
+
+@blueprint.post("/widen")
+def widen() -> Answer:
+    """Add a member in a slot of its own."""
+
+    def change(form: forms.SpareForm) -> str:
+        reshaping.widen([str(form.url.data).strip()], actor=_actor())
+        return f"The array has one member more. {_FOLLOWS}"
+
+    return _do("widen", change)
+
+
+@blueprint.post("/narrow")
+def narrow() -> Answer:
+    """Empty a slot and let its member go."""
+
+    def change(form: forms.MemberForm) -> str:
+        reshaping.narrow(form.slot, actor=_actor())
+        return f"{form.name} is being emptied. {_FOLLOWS}"
+
+    return _do("narrow", change)
+
+
+@blueprint.post("/convert")
+def convert() -> Answer:
+    """Change the level."""
+
+    def change(form: forms.ConvertForm) -> str:
+        reshaping.convert(str(form.level.data), actor=_actor())
+        return f"The array has another level. {_FOLLOWS}"
+
+    return _do("convert", change)
 
 
 @blueprint.post("/readonly")

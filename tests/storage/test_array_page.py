@@ -10,7 +10,7 @@ from flask import Flask
 
 from auth.services import create_user
 from files.models import Entry
-from storage import glossary, history, membership
+from storage import glossary, history, membership, reshaping
 from storage.db import transaction, utcnow
 from storage.errors import StorageError
 from storage.jobs import table
@@ -24,6 +24,7 @@ pytestmark = pytest.mark.sqlite
 VERBS = [
     *("fail", "readd", "replace", "retire", "spare", "readonly"),
     *("rebuild", "scrub", "drill", "sweep", "pace"),
+    *("widen", "narrow", "convert"),
     *("jobs/1/pause", "jobs/1/resume", "jobs/1/cancel"),
 ]
 PAGES = ["", "live", "events", "jobs/1"]
@@ -114,6 +115,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
     for name in ("fail", "readd", "replace", "retire", "add_spare", "set_readonly"):
         monkeypatch.setattr(membership, name, note(name))
+    for name in ("widen", "narrow", "convert"):
+        monkeypatch.setattr(reshaping, name, note(name))
     return calls
 
 
@@ -140,6 +143,33 @@ def test_what_is_dangerous_asks_for_the_name_of_the_member(
         ("retire", 1, "root"),
         ("replace", 0, url, "root"),
     ]
+
+
+def test_the_array_gets_another_shape(
+    store: Store, admin: Person, asked: list[tuple[Any, ...]]
+) -> None:
+    for name in ("", "3", "Member 9"):
+        assert admin.post("/array/narrow", member=name).status_code == 400
+    assert admin.post("/array/widen", url="").status_code == 400
+    assert asked == []
+    assert admin.post("/array/narrow", member="Member 3").status_code == 303
+    assert admin.post("/array/widen", url=" file:members/9 ").status_code == 303
+    assert admin.post("/array/convert", level="raid6").status_code == 303
+    assert asked == [
+        ("narrow", 3, "root"),
+        ("widen", ["file:members/9"], "root"),
+        ("convert", "raid6", "root"),
+    ]
+
+
+def test_another_shape_that_makes_no_sense_is_refused(
+    store: Store, admin: Person
+) -> None:
+    for level, why in (("raid5", "already"), ("raid0", "keeps every byte once")):
+        answer = admin.post("/array/convert", level=level)
+        assert answer.status_code == 409
+        assert why in words(answer)
+    assert store.array_row().level == "raid5"
 
 
 def test_what_was_typed_stays_beside_the_reason(store: Store, admin: Person) -> None:
