@@ -6,7 +6,7 @@ RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 
 # The parts of `make soak`, in their order; docs/testing.md says what each one proves.
-PARTS := kill calls sequences power bits machine jobs full server
+PARTS := kill calls sequences power bits machine jobs members faults recipes full server
 kill := tests/proof/test_kill_storage.py
 calls := tests/proof/test_every_call.py
 sequences := tests/proof/test_short_sequences.py
@@ -14,6 +14,11 @@ power := tests/proof/test_power_loss_member.py tests/proof/test_power_loss_store
 bits := tests/proof/test_every_bit.py tests/raid/test_array_rot.py
 machine := tests/raid/test_array_machine.py
 jobs := tests/raid/test_scrub.py tests/storage/test_scrub.py tests/files/test_journal_replay.py
+members := tests/storage/test_loss_at_every_step.py tests/storage/test_outlook.py
+faults := tests/web/test_postgres_faults.py tests/web/test_sqlite_faults.py \
+	tests/web/test_overloss_http.py tests/storage/test_clock.py \
+	tests/storage/test_jobs_without_database.py tests/storage/test_purge.py
+recipes := tests/docs/test_operations.py
 full := tests/proof/test_full_disk_and_clock.py
 server := tests/web/test_kill.py
 

@@ -34,7 +34,7 @@ from storage.jobs.table import is_silent, pace
 from storage.models import Job, JobKind, JobState
 from storage.runtime import runtime
 
-LEASE_SECONDS = 60.0
+LEASE_SECONDS = 20.0
 STEP_SECONDS = 1.0
 """How long a step should take; a kill loses at most this much work."""
 

@@ -119,8 +119,9 @@ def test_i14_only_these_views_are_public(whole):
 
 
 def _address(rule: str) -> str:
-    """Fill in a rule: the first of several words, else any id."""
-    return re.sub(r"<[^>]+>", "x", re.sub(r"<any\((\w+)[^>]*>", r"\1", rule))
+    """Fill in a rule: the first of several words, a number, else any id."""
+    rule = re.sub(r"<any\((\w+)[^>]*>", r"\1", rule)
+    return re.sub(r"<[^>]+>", "x", re.sub(r"<int:[^>]+>", "1", rule))
 
 
 def test_i14_a_stranger_gets_nothing_from_any_address(whole):

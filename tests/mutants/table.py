@@ -303,8 +303,8 @@ MUTANTS = (
     Mutant(
         "bytes go while they are still downloaded",
         "storage/blobs.py",
-        "            due_at=now + timedelta(seconds=grace),\n",
-        "            due_at=now + timedelta(seconds=0 * grace),\n",
+        "            due_at=latest() + timedelta(seconds=grace),\n",
+        "            due_at=latest() + timedelta(seconds=0 * grace),\n",
         f"{PURGE}::test_a_released_blob_stays_for_the_grace{_SQLITE}",
     ),
     Mutant(

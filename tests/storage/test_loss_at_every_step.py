@@ -26,7 +26,7 @@ from support.store import KIB, MIB, Store
 
 SEED = int(os.environ.get("HOLDFAST_TEST_SEED", "0")) or random.randrange(1 << 30)
 CALLS = ("put", "read", "info", "list", "delete")
-GATE = 2
+GATE = 1
 """So many steps of each operation in the gate."""
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.timeout(120 * FACTOR * FACTOR)]

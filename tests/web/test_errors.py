@@ -229,7 +229,7 @@ def test_a_refusal_does_not_read_the_user_again(
     app.config["PROPAGATE_EXCEPTIONS"] = False
     token = alice.token("/files/")
 
-    def away(_: Any) -> None:
+    def away(*_: Any) -> None:
         def refuse(*_: Any, **__: Any) -> None:
             raise OperationalError("BEGIN", {}, sqlite3.OperationalError("away"))
 

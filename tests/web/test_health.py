@@ -17,12 +17,8 @@ from storage.db import db
 @pytest.fixture
 def ready_app(app: Flask) -> Flask:
     """An application whose database says that it is of today."""
-    with app.app_context(), db.engine.begin() as connection:
-        newest = migrate.known_versions()[1]
-        connection.execute(text("CREATE TABLE alembic_version (version_num text)"))
-        connection.execute(
-            text("INSERT INTO alembic_version VALUES (:v)").bindparams(v=newest)
-        )
+    with app.app_context():
+        assert migrate.stored_version() == migrate.known_versions()[1]
     return app
 
 
@@ -55,7 +51,10 @@ def test_it_stays_ready_without_members_and_database(
     assert client.get("/healthz").status_code == 200
 
 
-def test_it_is_not_ready_before_the_database_is_of_today(client: FlaskClient) -> None:
+def test_it_is_not_ready_before_the_database_is_of_today(app: Flask) -> None:
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    client = app.test_client()
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json == {"status": "the database is not up to date"}
