@@ -24,7 +24,6 @@ from storage.jobs import table
 from storage.models import ArrayRow, Debt, DebtKind, JobKind, MemberRow, Reason
 from storage.runtime import runtime
 
-_FILLING = (JobKind.REBUILD, JobKind.REPLACE, JobKind.INVENTORY)
 _UNTOLD = (StoredState.FAULTY, StoredState.RETIRED)
 _LOG = logging.getLogger("holdfast.array")
 
@@ -150,7 +149,7 @@ def _was_called_off(row: maps.LockedMember, session: maps.AnySession) -> bool:
 def _is_whole(member: UUID, session: maps.AnySession | None = None) -> bool:
     """Tell whether a member owes nothing and nobody is filling it any more."""
     asked = session or db.session
-    busy = any(table.active(asked, kind, member) for kind in _FILLING)
+    busy = any(table.active(asked, kind, member) for kind in table.FILLING)
     whole = not busy and not _owes(member, asked)
     if session is None:
         release()

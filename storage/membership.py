@@ -28,9 +28,6 @@ from storage.members.urls import parse_member_url
 from storage.models import ArrayRow, Job, JobKind, MemberRow
 from storage.runtime import runtime
 
-FILLING = (JobKind.REBUILD, JobKind.REPLACE, JobKind.INVENTORY)
-"""The jobs that give a member what it lacks."""
-
 _SERVES = (StoredState.IN_SYNC, StoredState.REBUILDING, StoredState.STALE)
 
 
@@ -196,10 +193,12 @@ def rebuild(*, actor: str | None = None) -> list[int]:
             due = row.state == StoredState.REBUILDING and row.inventory_due
             if not due or row.slot is None:
                 continue
-            if not any(table.active(session, kind, row.uuid) for kind in FILLING):
+            if not any(table.active(session, kind, row.uuid) for kind in table.FILLING):
                 job = {"member": row.uuid, "slot": row.slot, "actor": actor}
                 table.add(session, JobKind.REBUILD, **job)  # type: ignore[arg-type]
-        query = select(Job.id).where(Job.kind.in_(FILLING), Job.state.in_(table.ACTIVE))
+        query = select(Job.id).where(
+            Job.kind.in_(table.FILLING), Job.state.in_(table.ACTIVE)
+        )
         return list(session.scalars(query.order_by(Job.id)))
 
 

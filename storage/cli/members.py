@@ -166,9 +166,7 @@ def _last_number() -> int:
 
 
 def _active() -> list[Job]:
-    wanted = select(Job).where(
-        Job.kind.in_(membership.FILLING), Job.state.in_(table.ACTIVE)
-    )
+    wanted = select(Job).where(Job.kind.in_(table.FILLING), Job.state.in_(table.ACTIVE))
     found = db.session.scalars(
         wanted, execution_options={"populate_existing": True}
     ).all()
@@ -195,7 +193,7 @@ def _report(numbers: list[int], last: int) -> bool:
     """Print what was done and lost, and how the members are; True when all is well."""
     ours = Job.id.in_(numbers) | (Job.id > last)
     jobs = db.session.scalars(
-        select(Job).where(Job.kind.in_(membership.FILLING), ours).order_by(Job.id),
+        select(Job).where(Job.kind.in_(table.FILLING), ours).order_by(Job.id),
         execution_options={"populate_existing": True},
     ).all()
     out = db.session.scalars(

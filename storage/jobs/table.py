@@ -15,6 +15,9 @@ from storage.models import ArrayRow, Job, JobKind, JobState
 # when somebody asked for it or when it has something to report.
 SILENT = (JobKind.RECEIPTS,)
 ACTIVE = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
+FILLING = (JobKind.REBUILD, JobKind.REPLACE, JobKind.INVENTORY)
+"""The jobs that give a member what it lacks, or look whether it lacks anything."""
+
 _PLAIN = {"synchronize_session": False}
 
 
