@@ -82,11 +82,22 @@ def _files(claim: Claim) -> int:
 
 
 def _draw(count: int) -> list[str]:
-    """Return random live files, each once: uuids are random, so places among them."""
+    """Return random live files, each once: uuids are random, so places among them.
+
+    Among few files the same ones are met again and again, so those are drawn from a
+    list of them.
+    """
+    wanted = select(Blob.uuid).where(Blob.state == BlobState.LIVE)
+    few = db.session.scalars(wanted.limit(10 * count)).all()
+    if len(few) < 10 * count:
+        release()
+        return [
+            uuid.hex
+            for uuid in secrets.SystemRandom().sample(few, min(count, len(few)))
+        ]
     drawn: dict[UUID, None] = {}
     for _ in range(4 * count):
         place = UUID(bytes=secrets.token_bytes(16))
-        wanted = select(Blob.uuid).where(Blob.state == BlobState.LIVE)
         found = db.session.scalar(
             wanted.where(Blob.uuid >= place).order_by(Blob.uuid).limit(1)
         ) or db.session.scalar(wanted.order_by(Blob.uuid).limit(1))

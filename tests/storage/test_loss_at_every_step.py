@@ -162,6 +162,8 @@ def test_nothing_is_lost_and_all_converges(
     fired = 0
     for turn, nth in enumerate(chosen, start=1):
         fired += _round(store, operation, slot, nth, turn) >= nth
+    if not fired:  # the operation needed fewer calls than when they were counted
+        fired = _round(store, operation, slot, 1, len(chosen) + 1)
     assert fired, (SEED, name)
 
 

@@ -51,6 +51,7 @@ def test_it_stays_ready_without_members_and_database(
     assert client.get("/healthz").status_code == 200
 
 
+@pytest.mark.sqlite
 def test_it_is_not_ready_before_the_database_is_of_today(app: Flask) -> None:
     with app.app_context(), db.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
