@@ -8,7 +8,7 @@ DEV := .venv/.dev
 # The parts of `make soak`, in their order; docs/testing.md says what each one proves.
 PARTS := kill calls sequences power bits machine jobs members faults recipes full server
 kill := tests/proof/test_kill_storage.py
-calls := tests/proof/test_every_call.py
+calls := tests/proof/test_every_call.py tests/proof/test_traced_calls.py
 sequences := tests/proof/test_short_sequences.py
 power := tests/proof/test_power_loss_member.py tests/proof/test_power_loss_store.py
 bits := tests/proof/test_every_bit.py tests/raid/test_array_rot.py

@@ -9,7 +9,7 @@ from support.lives import Lives
 from support.soak import bound, runs, seed
 from support.world import LAYOUTS, world
 
-RUNS = runs(gate=12, soak=2500)
+RUNS = runs(gate=8, soak=1700)
 ENOUGH = 200
 """From so many lives on, a kill has to have hit everything that takes its time."""
 

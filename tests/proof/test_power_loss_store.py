@@ -17,7 +17,7 @@ from support.powerloss import PowerLoss
 from support.soak import bound, runs, seed
 from support.world import LAYOUTS, world
 
-RUNS = runs(gate=8, soak=1250)
+RUNS = runs(gate=5, soak=850)
 MOST_CALLS = 160
 ENOUGH = 100
 """From so many lives on, every way to die has to have happened."""

@@ -48,6 +48,8 @@ LAYOUTS = (
     (Level.RAID1, 3),
     (Level.RAID5, 3),
     (Level.RAID5, 5),
+    (Level.RAID6, 5),
+    (Level.RAID10, 4),
 )
 KIB = 1024
 TOP, BOX, TRASH = "top", "box", "trash"
