@@ -9,7 +9,6 @@ files: Python's own library.
 import hashlib
 import json
 import os
-import random
 import re
 import shutil
 import subprocess
@@ -23,14 +22,13 @@ from pathlib import Path
 import pytest
 
 from support import database
-from support.soak import FACTOR
+from support.soak import FACTOR, Drawn
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text("utf-8")
 RECIPES = dict(re.findall(r"^```sh ([\w-]+)\n(.*?)^```$", PAGE, re.M | re.S))
 WHOLE = FACTOR > 1
 PATIENCE = 1800.0 if WHOLE else 60.0
-DRAWN, STRIDE = 0 if WHOLE else random.randrange(1000), 3
 SIZES = (0, 11, 5_000, 70_000, 300_000, 1_200_000, 10_000_000)
 
 
@@ -216,11 +214,13 @@ TROUBLES = {
 }
 
 
-@pytest.mark.parametrize("turn", range(len(TROUBLES) if WHOLE else 3))
+DRAWN = Drawn(TROUBLES, 2)
+
+
+@pytest.mark.parametrize("turn", DRAWN.turns)
 def test_a_recipe_mends_what_it_says(site: Site, turn: int) -> None:
     """Some of them in the gate, drawn anew each time; all of them in a soak."""
-    name = [*TROUBLES][(DRAWN + turn * STRIDE) % len(TROUBLES)]
-    print(f"recipe {name}")
+    name = DRAWN[turn]
     TROUBLES[name](site)
     site.work()
     site.sh(RECIPES[name])

@@ -4,21 +4,22 @@ from pathlib import Path
 
 import pytest
 
-from raid.geometry import Level
 from support.lives import Lives
-from support.soak import bound, runs, seed
+from support.soak import Drawn, bound, runs, seed
 from support.world import LAYOUTS, world
 
-RUNS = runs(gate=8, soak=1700)
+RUNS = runs(gate=16, soak=1700)
+PLACES = Drawn(LAYOUTS, 2)
 ENOUGH = 200
 """From so many lives on, a kill has to have hit everything that takes its time."""
 
 
 @pytest.mark.timeout(120 + RUNS)
-@pytest.mark.parametrize(("level", "width"), LAYOUTS)
+@pytest.mark.parametrize("turn", PLACES.turns)
 def test_it_keeps_what_it_acknowledged_when_it_is_killed(
-    level: Level, width: int, tmp_path: Path
+    turn: int, tmp_path: Path
 ) -> None:
+    level, width = PLACES[turn]
     begun = seed()
     with world(tmp_path / "world", level, width) as place:
         lives = Lives(place, begun)

@@ -3,6 +3,8 @@
 import os
 import random
 from collections import Counter
+from collections.abc import Iterable
+from typing import Any
 
 FACTOR = int(os.environ.get("SOAK", "1"))
 
@@ -15,6 +17,24 @@ def times(count: int) -> int:
 def runs(gate: int, soak: int) -> int:
     """Return the count for the gate or for a soak; PROOF_RUNS overrides both."""
     return int(os.environ.get("PROOF_RUNS", soak if FACTOR > 1 else gate))
+
+
+class Drawn:
+    """All of some cases in a soak, and so many of them in the gate, drawn anew.
+
+    A test takes `turns` as its parameters and asks for the case of its turn: every
+    process of a run has to collect tests of the same names.
+    """
+
+    def __init__(self, cases: Iterable[Any], gate: int) -> None:
+        self.cases = list(cases)
+        self.turns = range(len(self.cases) if FACTOR > 1 else gate)
+        if FACTOR == 1:
+            random.Random(seed()).shuffle(self.cases)
+
+    def __getitem__(self, turn: int) -> Any:
+        print(f"drawn: {self.cases[turn]}")
+        return self.cases[turn]
 
 
 def seed() -> int:

@@ -12,7 +12,7 @@ KEY = "Qm3v9_tR7yLw2ZxK5pHs8NdF4jBgC6aEuVtX1oYi"
 
 
 def _start(tmp_path: Path, settings: dict[str, str]) -> subprocess.CompletedProcess:
-    """Run the launcher as an operator would; it must end by itself."""
+    """Run what `python app.py` becomes; it must end by itself."""
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -20,7 +20,7 @@ def _start(tmp_path: Path, settings: dict[str, str]) -> subprocess.CompletedProc
     }
     environment |= {"HOLDFAST_DATA_DIR": str(tmp_path / "data"), **settings}
     return subprocess.run(
-        [sys.executable, "app.py"],
+        [sys.executable, "deploy/launcher.py"],
         cwd=ROOT,
         env=environment,
         capture_output=True,
