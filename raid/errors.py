@@ -113,7 +113,7 @@ class BlobUnreachable(Retryable):
 
 
 class ArrayFailed(Retryable):
-    """More than m members are away, so writes are refused."""
+    """More members are away than the level survives, so writes are refused."""
 
     plain = (
         "Too many members are away or take nothing new, so nothing can be stored "

@@ -160,6 +160,7 @@ def _facts(seen: Snapshot, ahead: Outlook) -> words.Facts:
         rebuilding=len(new),
         unreadable=ahead.unreadable,
         lost=ahead.lost_for_good(_ended(seen)),
+        in_pairs=ahead.in_pairs,
     )
 
 

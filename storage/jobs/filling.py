@@ -173,7 +173,7 @@ def _wait_for_enough(array: Array, lacking: set[int]) -> None:
         for entry in array.away()
         if entry.state is not StoredState.RETIRED and entry.slot not in lacking
     }
-    if away and len(away | lacking) > array.map.shape.m:
+    if away and not array.survives(away | lacking):
         labels = [array.label(slot) for slot in sorted(away)]
         raise BlobUnreachable(
             f"What is needed is on members that are away ({', '.join(labels)}); "
