@@ -206,6 +206,16 @@ def status() -> ArrayStatus | None:
     )
 
 
+def without(slot: int) -> str:
+    """Return what it would cost if the member of a slot were not used any more."""
+    own = runtime()
+    seen = own.snapshot()
+    assert seen is not None  # its member was just found
+    ahead = outlook.count(seen)
+    stores = own.array().survives({*seen.away, slot})
+    return words.without(ahead.fate(slot).lost, at_most=ahead.at_most, stores=stores)
+
+
 def _for_administrators(seen: Snapshot, row: ArrayRow, ahead: Outlook) -> str:
     if seen.state == ArrayState.CLEAN:
         return words.clean(row.width, seen.map.shape.m, ahead.below_promise)

@@ -139,8 +139,8 @@ def _ask(kind: JobKind) -> Answer:
 def fail() -> Answer:
     """Take a member out of use."""
 
-    def change(form: forms.MemberForm) -> str:
-        membership.fail(form.slot, actor=_actor())
+    def change(form: forms.FailForm) -> str:
+        membership.fail(form.slot, actor=_actor(), force=form.force.data)
         return f"{form.name} is faulty and is not used any more."
 
     return _do("fail", change)

@@ -188,6 +188,22 @@ def one_more(files: int, *, at_most: bool) -> str:
     return f"If one more member dies now, {upto}{them}."
 
 
+def without(files: int, *, at_most: bool, stores: bool) -> str:
+    """Say to an administrator what it costs when a member is not used any more.
+
+    >>> without(2, at_most=False, stores=True)
+    "Without it 2 files can't be read until it is taken back."
+    """
+    until = "until it is taken back"
+    written = "" if stores else f", and nothing new can be stored {until}"
+    if not files:
+        return f"Every file can be read without it{written}."
+    them = "one file" if files == 1 else f"{files:,} files"
+    upto = "up to " if at_most and files > 1 else ""
+    also = "" if stores else ", and nothing new can be stored"
+    return f"Without it {upto}{them} can't be read{also} {until}."
+
+
 def behind(waiting: int, seconds: float) -> str:
     """Say what would be lost if the database were lost now.
 
