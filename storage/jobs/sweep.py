@@ -28,10 +28,10 @@ from raid.errors import MemberError
 from raid.keys import OBJECTS, TOMBSTONES, parse_key
 from raid.member import ObjectInfo
 from storage import history, maps
+from storage.agreement import disagreement
 from storage.clock import AHEAD, earliest, latest
 from storage.db import db, release, snapshot, transaction
 from storage.errors import NotNow
-from storage.heads import heads_agree
 from storage.jobs import runner
 from storage.jobs.runner import Claim, GiveUp, Step
 from storage.known import Known, rows_of
@@ -136,7 +136,7 @@ def _why_not(array: Array) -> str | None:
     """Return why nothing may be called an orphan now, in a sentence."""
     try:
         # A member may go while its head is looked at, so that is asked last, too.
-        return _away(array) or heads_agree(array) or _away(array)
+        return _away(array) or disagreement(array) or _away(array)
     except MemberError as error:
         return f"A sweep needs every member. {error} Nothing was removed."
 

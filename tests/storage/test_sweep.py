@@ -14,7 +14,7 @@ from sqlalchemy import delete, update
 
 from raid.errors import MemberReadOnly
 from raid.keys import manifest_key, shard_key, tombstone_key
-from storage import blobs, heads, known, quarantine
+from storage import agreement, blobs, known, quarantine
 from storage.db import transaction, utcnow
 from storage.jobs import runner, sweep, table
 from storage.members.local import LocalMember
@@ -397,7 +397,7 @@ def test_a_head_that_is_late_for_a_moment_is_waited_for(
 def test_a_superblock_that_is_gone_is_no_agreement(broom: Broom) -> None:
     """Whoever can't tell its event agrees with nobody."""
     array = broom.store.runtime.array()
-    assert heads.heads_agree(array) is None
+    assert agreement.disagreement(array) is None
     for path in broom.store.member(2).glob("superblock.*"):
         path.write_bytes(path.read_bytes()[:-1])
     broom.store.restart()
