@@ -126,6 +126,12 @@ def test_a_bad_morning(seat: Seat, site: Site) -> None:
         expect(tile(page, "Member 2")).to_contain_text("Faulty")
         expect(tile(page, "Member 0")).to_contain_text("3 lost")
         check(page, "faulty")
+        danger(page, "Fail a member", member="Member 0")
+        expect(page.locator("form", has=page.locator("#fail-force"))).to_contain_text(
+            "3 files can't be read, and nothing new can be stored"
+        )
+        expect(page.get_by_label("Fail it all the same")).not_to_be_checked()
+        check(page, "needed")
         url = (site.data.parent / "new").as_uri()
         danger(page, "Replace a member", member="Member 2", url=url)
         expect(desk.told().first).to_contain_text("Member 2 is being replaced")
