@@ -10,10 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from flask import Flask, Response, current_app, make_response, render_template, request
+from flask_login import current_user
 from markupsafe import escape
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import BadRequest, HTTPException
 
 from auth.access import wants_json
+from storage.errors import RaidError
 from storage.logs import note, request_id
 
 LOG = logging.getLogger("holdfast.errors")
@@ -184,9 +187,23 @@ def _answerer(status: int, code: str) -> Callable[[Exception], Response]:
         if own_status >= 500:
             # Which members, which object: an operator looks for it in the log.
             note(why=str(error))
-        return answer(Failure(own_status, own_code, str(error), headers))
+        return answer(Failure(own_status, own_code, told(error), headers))
 
     return handle
+
+
+def told(error: Exception) -> str:
+    """Return what the present user is told; places are for administrators only."""
+    if isinstance(error, RaidError) and not _for_administrator():
+        return error.plain
+    return str(error)
+
+
+def _for_administrator() -> bool:
+    try:
+        return bool(getattr(current_user, "is_admin", False))
+    except SQLAlchemyError:  # who that is can't be looked up now
+        return False
 
 
 def database_away(error: Exception) -> Response:

@@ -16,6 +16,7 @@ from werkzeug.wrappers import Response
 from auth import csrf
 from auth.access import wants_json
 from files import body, disposition, ranges, tree, uploads
+from files.errorpages import told
 from files.errors import (
     BadRequest,
     BodyCut,
@@ -29,6 +30,7 @@ from files.names import check_name, printable
 from storage import blobs
 from storage.db import db, release
 from storage.errors import RaidError, StorageError
+from storage.logs import note
 from storage.models import Blob
 
 # What a form adds around its files; the exact size of each is counted as it comes.
@@ -157,7 +159,12 @@ class Result:
     def failure(self) -> dict[str, str]:
         """Return why it was not kept, for scripts."""
         code = getattr(self.error, "code", "storage_unavailable")
-        return {"name": self.name, "code": code, "message": str(self.error)}
+        return {"name": self.name, "code": code, "message": self.reason}
+
+    @property
+    def reason(self) -> str:
+        """Return why it was not kept, for this user."""
+        return told(self.error) if self.error else ""
 
 
 def _store(folder_id: str, part: Part) -> Result:
@@ -176,6 +183,7 @@ def _store(folder_id: str, part: Part) -> Result:
     except (FilesError, StorageError, RaidError) as error:
         # The other files of the form are still wanted.
         result.error = error
+        note(why=str(error))
     return result
 
 
@@ -192,7 +200,7 @@ def _told(folder_id: str, results: list[Result]) -> Response:
     if kept:
         flash(f"Kept: {_names(kept)}.", "success")
     for result in failed:
-        flash(f"“{result.name}” was not kept. {result.error}", "danger")
+        flash(f"“{result.name}” was not kept. {result.reason}", "danger")
     if not results:
         flash("No file was chosen. Choose one first, then upload.", "warning")
     return redirect(url_for("files.folder", id=folder_id), 303)

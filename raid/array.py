@@ -19,7 +19,7 @@ from raid.errors import (
     MemberReadOnly,
     RaidError,
 )
-from raid.geometry import Level, Shape
+from raid.geometry import Level, Shape, survives
 from raid.health import Health
 from raid.member import Member
 from raid.superblock import StoredState
@@ -168,15 +168,26 @@ class Array:
             or self.health.unreachable(entry.slot)
         )
 
+    def survives(self, gone: Collection[int]) -> bool:
+        """Tell whether the level outlives the loss of the members of some slots.
+
+        What was written while members were away may lie otherwise, and is not asked.
+        """
+        everyone = [entry.slot for entry in self.map.slots]
+        staying = [entry.slot for entry in self.map.slots if not entry.leaving]
+        shape = self.map.shape
+        return all(survives(shape, sorted(some), gone) for some in (everyone, staying))
+
     def state(self) -> ArrayState:
         """Return the state of the array as this process sees it."""
         if self.map.readonly:
             return ArrayState.READONLY
-        if len(self.away()) > self.map.shape.m:
+        away = [entry.slot for entry in self.away()]
+        if not self.survives(away):
             return ArrayState.FAILED
         staying = [entry for entry in self.map.slots if not entry.leaving]
         in_sync = all(entry.state == StoredState.IN_SYNC for entry in staying)
-        if self.away() or not in_sync or len(self.writable()) < len(staying):
+        if away or not in_sync or len(self.writable()) < len(staying):
             return ArrayState.DEGRADED
         return ArrayState.CLEAN
 

@@ -1,7 +1,8 @@
 """What can go wrong in the engine, one class per kind of trouble.
 
 Whether something may go away by itself is a type: `Retryable`. The message of every
-error is a whole sentence that can be shown to an operator.
+error is a whole sentence that can be shown to an operator; it may name members and
+their places. `plain` says to anybody else what happened, and names none.
 """
 
 from collections.abc import Iterable
@@ -10,9 +11,13 @@ from collections.abc import Iterable
 class RaidError(Exception):
     """Anything that the engine reports."""
 
+    plain = "The storage could not do this. An administrator can find out why."
+
 
 class Retryable(RaidError):
     """Trouble that may go away by itself."""
+
+    plain = "A part of the storage did not answer, so this was not done."
 
 
 class MemberError(RaidError):
@@ -91,9 +96,16 @@ class UnknownVersion(RaidError):
 class BlobDamaged(RaidError):
     """A blob cannot be verified or rebuilt although enough members answer."""
 
+    plain = "A part of this file is damaged, and the storage can't rebuild it."
+
 
 class BlobUnreachable(Retryable):
     """Too many members are away to read a blob; `members` names them."""
+
+    plain = (
+        "A part of this file is on members that are away. "
+        "It can be read when one is back."
+    )
 
     def __init__(self, message: str, members: Iterable[str] = ()) -> None:
         super().__init__(message)
@@ -101,16 +113,30 @@ class BlobUnreachable(Retryable):
 
 
 class ArrayFailed(Retryable):
-    """More than m members are away, so writes are refused."""
+    """More members are away than the level survives, so writes are refused."""
+
+    plain = (
+        "Too many members are away or take nothing new, so nothing can be stored "
+        "until one is back."
+    )
 
 
 class WriteRefused(Retryable):
     """Fewer than m+1 members are healthy and the setting says refuse."""
 
+    plain = (
+        "Too few members are healthy to keep new files as safely as promised, so "
+        "nothing is stored until one is back."
+    )
+
 
 class ArrayReadOnly(RaidError):
     """The array was set read-only, or was written by a newer release."""
 
+    plain = "The storage is read-only for now, so nothing can be stored."
+
 
 class NoSpace(Retryable):
     """No member can take the bytes."""
+
+    plain = "The storage has no room for this."

@@ -12,7 +12,7 @@ The bytes between the end of the data and the end of the last row are zero. With
 parities there is a column q after p.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import cached_property
@@ -287,6 +287,19 @@ def placement(
     parity = n - 1 - turn % n
     data = (slots[(parity + shape.m + j) % n] for j in range(shape.k))
     return (*data, *(slots[(parity + i) % n] for i in range(shape.m)))
+
+
+def survives(shape: Shape, slots: Sequence[int], gone: Collection[int]) -> bool:
+    """Tell whether whole segments that lie on these slots outlive some of them.
+
+    Where copies lie on a few of many slots, it matters which ones go: each group has to
+    keep one.
+    """
+    n, lost = len(slots), set(gone).intersection(slots)
+    if shape.code is not Code.COPIES:
+        return len(lost) <= shape.m
+    groups = ({slots[at] for at in _copies(turn, n, shape.width)} for turn in range(n))
+    return not any(group <= lost for group in groups)
 
 
 def _copies(turn: int, n: int, width: int) -> Iterator[int]:

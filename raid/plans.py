@@ -35,9 +35,9 @@ def healthy_slots(array: Array, avoid: Collection[int] = ()) -> list[int]:
             "The array is read-only, so nothing can be stored; "
             "an administrator can change that on the array page."
         )
-    away = array.away()
-    if len(away) > array.map.shape.m:
-        names = ", ".join(array.label(entry.slot) for entry in away)
+    away = [entry.slot for entry in array.away()]
+    if not array.survives(away):
+        names = ", ".join(map(array.label, away))
         raise ArrayFailed(
             f"Too many members are away ({names}), so nothing can be stored; "
             "bring one back."

@@ -11,6 +11,7 @@ __all__ = [
     "CannotCreate",
     "CannotRecover",
     "Fenced",
+    "Needed",
     "NoArray",
     "NotNow",
     "RaidError",
@@ -66,6 +67,10 @@ class Refused(StorageError):
 
     status = 409
     code = "not_possible"
+
+
+class Needed(Refused):
+    """A member is needed; it is taken out of use only by somebody who says so."""
 
 
 class CannotRecover(StorageError):

@@ -6,11 +6,12 @@ The token is checked before any view; so these are plain forms.
 from typing import Any
 
 from werkzeug.datastructures import MultiDict
-from wtforms import Field, Form, IntegerField, StringField
+from wtforms import BooleanField, Field, Form, IntegerField, StringField
 from wtforms.validators import InputRequired, Length, NumberRange, ValidationError
 
 from raid.geometry import Level
-from storage import names
+from storage import names, queries
+from storage.errors import Needed
 from storage.models import MemberRow
 
 _NAME = InputRequired("Type the name of the member, such as Member 2.")
@@ -52,6 +53,20 @@ class MemberForm(ArrayForm):
         return self.row.slot
 
 
+class FailForm(MemberForm):
+    """A member to be taken out of use; one that is needed only with `force`."""
+
+    force = BooleanField("Fail it all the same")
+    costs = ""
+    """What taking it out of use would cost, once it was refused because of that."""
+
+    def blame(self, error: Exception) -> None:
+        """Say why beside the member; one that is needed may be failed all the same."""
+        self.member.errors = [str(error)]
+        if isinstance(error, Needed):
+            self.costs = queries.without(self.slot)
+
+
 class NoSlot(ValueError):
     """A member without a slot can't be failed or replaced."""
 
@@ -91,7 +106,7 @@ class PaceForm(ArrayForm):
 
 
 FORMS: dict[str, type[ArrayForm]] = {
-    "fail": MemberForm,
+    "fail": FailForm,
     "readd": MemberForm,
     "replace": ReplaceForm,
     "retire": MemberForm,

@@ -22,7 +22,7 @@ from raid.errors import MemberError
 from raid.superblock import StoredState
 from storage import history, maps, purge, services, succession
 from storage.db import transaction
-from storage.errors import CannotCreate, Refused
+from storage.errors import CannotCreate, Needed, Refused
 from storage.jobs import table
 from storage.members.urls import parse_member_url
 from storage.models import ArrayRow, Job, JobKind, MemberRow
@@ -261,7 +261,7 @@ def _keep_enough(
     most = array.map.shape.m
     if len(lacking) + 1 > most and not force:
         names = ", ".join(str(other) for other in lacking)
-        raise Refused(
+        raise Needed(
             f"Slot {slot} is needed: the members of slots {names} are not in sync or "
             f"not there, and the array survives the loss of {most}. Nothing was "
             "changed. Bring them back first, or force it."

@@ -194,8 +194,9 @@ class Blob(Base):
     state: Mapped[str] = mapped_column(String(16), default=BlobState.LIVE)
     at_risk: Mapped[bool] = mapped_column(Boolean, default=False)
     damaged: Mapped[bool] = mapped_column(Boolean, default=False)
-    # The slots that hold a role of it, sorted and with spaces between; empty when every
-    # member holds the whole of it (inline, empty), null when it is not known yet.
+    # The slots that hold a role of it, sorted and with spaces between, and those of
+    # segments that lie elsewhere apart: 0 1 | 2 3. Empty when every member holds the
+    # whole of it (inline, empty), null when it is not known yet.
     slots: Mapped[str | None] = mapped_column(Text)
     # Of its segments: the least redundancy, and the bytes of one role of all of them.
     redundancy: Mapped[int | None] = mapped_column(SmallInteger)

@@ -23,6 +23,7 @@ from storage.db import db
 from storage.jobs.filling import Cursor
 from storage.models import Blob, BlobState, Debt, DebtKind, Job, JobKind, JobState
 from storage.runtime import Runtime, Snapshot
+from storage.shares import slots_of
 
 KEEP_SECONDS = 5.0
 """How long a count is good for; longer where counting takes long."""
@@ -35,8 +36,9 @@ _ROLES_OF_A_PAIR = 2
 class Group:
     """Blobs that lie alike: `slots` is None when every member holds the whole of them.
 
-    `redundancy` is how many of the slots may go, `lacking` are the slots whose members
-    are owed a part, and `known` is False when the rows do not say where they lie.
+    `redundancy` is how many of the slots may go, of each set in `apart` where segments
+    lie on different ones. `lacking` are the slots whose members are owed a part, and
+    `known` is False when the rows do not say where they lie.
     """
 
     slots: frozenset[int] | None
@@ -45,13 +47,15 @@ class Group:
     files: int
     share: int = 0
     known: bool = True
+    apart: tuple[frozenset[int], ...] = ()
 
     def left(self, width: int, gone: Collection[int]) -> int:
         """Return how many more may go when some are gone; below zero it is lost."""
         missing = self.lacking.union(gone)
         if self.slots is None:
             return width - len(missing) - 1
-        return self.redundancy - len(self.slots & missing)
+        parts = self.apart or (self.slots,)
+        return self.redundancy - max(len(part & missing) for part in parts)
 
 
 @dataclass(frozen=True)
@@ -134,8 +138,13 @@ class Outlook:
 
     @property
     def at_most(self) -> bool:
-        """Tell whether fewer files may be lost than is said: pairs can't be told."""
-        return self.in_pairs or self.unknown > 0
+        """Tell whether fewer files may be lost than is said."""
+        return self.unknown > 0 or any(map(self._is_vague, self.groups))
+
+    def _is_vague(self, group: Group) -> bool:
+        """Tell whether all slots of a group are known and its pairs are not."""
+        sets = group.apart or ((group.slots,) if group.slots else ())
+        return self.in_pairs and any(len(one) > _ROLES_OF_A_PAIR for one in sets)
 
 
 def count(seen: Snapshot) -> Outlook:
@@ -256,8 +265,9 @@ def _group(
         return Group(*worst, lacking, files, share, known=False)
     if slots == "":
         return Group(None, 0, lacking, files)
-    held = frozenset(map(int, slots.split()))
-    return Group(held, redundancy or 0, lacking, files, share)
+    apart = slots_of(slots)
+    held = frozenset().union(*apart)
+    return Group(held, redundancy or 0, lacking, files, share, apart=apart)
 
 
 @dataclass(frozen=True)

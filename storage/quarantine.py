@@ -4,12 +4,12 @@ It holds what a repair replaced and what a sweep found; nobody reads it but peop
 """
 
 import logging
-import time
 
 from raid.array import Array
 from raid.errors import MemberError
 from raid.keys import QUARANTINE
 from raid.member import ObjectInfo
+from storage.clock import earliest
 from storage.runtime import runtime
 
 KEEP_SECONDS = 30 * 24 * 3600.0
@@ -36,7 +36,7 @@ def _held_by(array: Array, slot: int) -> list[ObjectInfo]:
 
 def drop_old(array: Array, older_than: float = KEEP_SECONDS) -> int:
     """Remove for good what was moved aside long ago; returns how many objects."""
-    before = time.time() - older_than
+    before = earliest().timestamp() - older_than
     dropped = 0
     for slot in array.readable():
         for info in _held_by(array, slot):

@@ -160,6 +160,7 @@ def _facts(seen: Snapshot, ahead: Outlook) -> words.Facts:
         rebuilding=len(new),
         unreadable=ahead.unreadable,
         lost=ahead.lost_for_good(_ended(seen)),
+        in_pairs=ahead.in_pairs,
     )
 
 
@@ -203,6 +204,16 @@ def status() -> ArrayStatus | None:
         upkeep=activity.upkeep(),
         outlook=ahead,
     )
+
+
+def without(slot: int) -> str:
+    """Return what it would cost if the member of a slot were not used any more."""
+    own = runtime()
+    seen = own.snapshot()
+    assert seen is not None  # its member was just found
+    ahead = outlook.count(seen)
+    stores = own.array().survives({*seen.away, slot})
+    return words.without(ahead.fate(slot).lost, at_most=ahead.at_most, stores=stores)
 
 
 def _for_administrators(seen: Snapshot, row: ArrayRow, ahead: Outlook) -> str:

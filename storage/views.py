@@ -5,6 +5,7 @@ the page again, with the reason beside the field.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from flask import (
     Blueprint,
@@ -135,97 +136,88 @@ def _ask(kind: JobKind) -> Answer:
     return _back()
 
 
-@blueprint.post("/fail")
-def fail() -> Answer:
+def _form(change: Callable[[Any], str]) -> Callable[[Any], str]:
+    """Let the form of this name do what the function does, and say what it returns."""
+    verb = change.__name__
+    blueprint.add_url_rule(
+        f"/{verb}", verb, lambda: _do(verb, change), methods=["POST"]
+    )
+    return change
+
+
+def _do(verb: str, change: Callable[[Any], str]) -> Answer:
+    """Let a service do what a form asks for, or show the page with the reason."""
+    form = forms.of(verb, request.form)
+    if not form.validate():
+        return _page({verb: form}), 400
+    try:
+        said = change(form)
+    except (StorageError, RaidError, ValueError) as error:
+        form.blame(error)
+        return _page({verb: form}), int(getattr(error, "status", 400))
+    flash(said, "success")
+    return _back()
+
+
+@_form
+def fail(form: forms.FailForm) -> str:
     """Take a member out of use."""
-
-    def change(form: forms.MemberForm) -> str:
-        membership.fail(form.slot, actor=_actor())
-        return f"{form.name} is faulty and is not used any more."
-
-    return _do("fail", change)
+    membership.fail(form.slot, actor=_actor(), force=form.force.data)
+    return f"{form.name} is faulty and is not used any more."
 
 
-@blueprint.post("/readd")
-def readd() -> Answer:
+@_form
+def readd(form: forms.MemberForm) -> str:
     """Take a faulty member back."""
-
-    def change(form: forms.MemberForm) -> str:
-        membership.readd(form.slot, actor=_actor())
-        return f"{form.name} is taken back and gets what it missed."
-
-    return _do("readd", change)
+    membership.readd(form.slot, actor=_actor())
+    return f"{form.name} is taken back and gets what it missed."
 
 
-@blueprint.post("/replace")
-def replace() -> Answer:
+@_form
+def replace(form: forms.ReplaceForm) -> str:
     """Give a slot to a new member."""
-
-    def change(form: forms.ReplaceForm) -> str:
-        membership.replace(form.slot, str(form.url.data).strip(), actor=_actor())
-        return f"{form.name} is being replaced."
-
-    return _do("replace", change)
+    membership.replace(form.slot, str(form.url.data).strip(), actor=_actor())
+    return f"{form.name} is being replaced."
 
 
-@blueprint.post("/retire")
-def retire() -> Answer:
+@_form
+def retire(form: forms.MemberForm) -> str:
     """End a member for ever."""
-
-    def change(form: forms.MemberForm) -> str:
-        slot = form.row.slot
-        which = str(form.row.uuid) if slot is None else slot
-        membership.retire(which, actor=_actor())
-        return f"{form.name} is retired."
-
-    return _do("retire", change)
+    slot = form.row.slot
+    which = str(form.row.uuid) if slot is None else slot
+    membership.retire(which, actor=_actor())
+    return f"{form.name} is retired."
 
 
-@blueprint.post("/spare")
-def spare() -> Answer:
+@_form
+def spare(form: forms.SpareForm) -> str:
     """Format a spare."""
-
-    def change(form: forms.SpareForm) -> str:
-        membership.add_spare(str(form.url.data).strip(), actor=_actor())
-        return "The spare is ready. It takes over when a member stays away."
-
-    return _do("spare", change)
+    membership.add_spare(str(form.url.data).strip(), actor=_actor())
+    return "The spare is ready. It takes over when a member stays away."
 
 
 _FOLLOWS = "New files have the new shape now, and the reshape writes the old ones anew."
 
 
-@blueprint.post("/widen")
-def widen() -> Answer:
+@_form
+def widen(form: forms.SpareForm) -> str:
     """Add a member in a slot of its own."""
-
-    def change(form: forms.SpareForm) -> str:
-        reshaping.widen([str(form.url.data).strip()], actor=_actor())
-        return f"The array has one member more. {_FOLLOWS}"
-
-    return _do("widen", change)
+    reshaping.widen([str(form.url.data).strip()], actor=_actor())
+    return f"The array has one member more. {_FOLLOWS}"
 
 
-@blueprint.post("/narrow")
-def narrow() -> Answer:
+@_form
+def narrow(form: forms.MemberForm) -> str:
     """Empty a slot and let its member go."""
-
-    def change(form: forms.MemberForm) -> str:
-        reshaping.narrow(form.slot, actor=_actor())
-        return f"{form.name} is being emptied. {_FOLLOWS}"
-
-    return _do("narrow", change)
+    reshaping.narrow(form.slot, actor=_actor())
+    return f"{form.name} is being emptied. {_FOLLOWS}"
 
 
-@blueprint.post("/convert")
-def convert() -> Answer:
+@_form
+def convert(form: forms.ConvertForm) -> str:
     """Change the level."""
-
-    def change(form: forms.ConvertForm) -> str:
-        reshaping.convert(str(form.level.data), actor=_actor())
-        return f"The array has another level. {_FOLLOWS}"
-
-    return _do("convert", change)
+    reshaping.convert(str(form.level.data), actor=_actor())
+    return f"The array has another level. {_FOLLOWS}"
 
 
 @blueprint.post("/readonly")
@@ -258,29 +250,11 @@ def rebuild() -> Answer:
     return _back()
 
 
-@blueprint.post("/pace")
-def pace() -> Answer:
+@_form
+def pace(form: forms.PaceForm) -> str:
     """Choose how much of the time jobs may work."""
-
-    def choose(form: forms.PaceForm) -> str:
-        table.set_pace(form.percent.data)
-        return f"Jobs work {form.percent.data} % of the time now."
-
-    return _do("pace", choose)
-
-
-def _do(verb: str, change: Callable[..., str]) -> Answer:
-    """Let a service do what a form asks for, or show the page with the reason."""
-    form = forms.of(verb, request.form)
-    if not form.validate():
-        return _page({verb: form}), 400
-    try:
-        said = change(form)
-    except (StorageError, RaidError, ValueError) as error:
-        form.blame(error)
-        return _page({verb: form}), int(getattr(error, "status", 400))
-    flash(said, "success")
-    return _back()
+    table.set_pace(form.percent.data)
+    return f"Jobs work {form.percent.data} % of the time now."
 
 
 def _actor() -> str:

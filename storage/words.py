@@ -56,7 +56,8 @@ class Facts:
 
     `returning` members are reachable and not in sync; those of them that are new to
     their slot are `rebuilding`. `unreadable` counts the files that can't be read now,
-    `lost` those of them that no member's return would bring back.
+    `lost` those of them that no member's return would bring back. `in_pairs` is said of
+    a level that survives some losses of more members than it promises.
     """
 
     width: int
@@ -68,6 +69,7 @@ class Facts:
     rebuilding: int = 0
     unreadable: int = 0
     lost: int = 0
+    in_pairs: bool = False
 
     @property
     def missing(self) -> int:
@@ -123,8 +125,7 @@ def _how(facts: Facts) -> str:
 
 def failed(facts: Facts) -> str:
     """Say to everybody that some files, and all new ones, have to wait."""
-    needed = facts.away - facts.tolerates
-    until = f"{number(needed)} of them {'returns' if needed == 1 else 'return'}"
+    until = _until(facts.away - facts.tolerates, in_pairs=facts.in_pairs)
     away = f"{capital(number(facts.away))} storage members are away"
     if facts.lost:
         return (
@@ -141,6 +142,13 @@ def failed(facts: Facts) -> str:
         f"{away}, and some files can't "
         f"be read until {until}. Nothing is lost and nothing will be deleted."
     )
+
+
+def _until(needed: int, *, in_pairs: bool) -> str:
+    """Say how many have to return; of several pairs it depends on which ones do."""
+    if needed == 1:
+        return "one of them returns"
+    return f"{'enough' if in_pairs else number(needed)} of them return"
 
 
 def readonly(facts: Facts) -> str:
@@ -178,6 +186,22 @@ def one_more(files: int, *, at_most: bool) -> str:
     them = "one file is lost" if files == 1 else f"{files:,} files are lost"
     upto = "up to " if at_most and files > 1 else ""
     return f"If one more member dies now, {upto}{them}."
+
+
+def without(files: int, *, at_most: bool, stores: bool) -> str:
+    """Say to an administrator what it costs when a member is not used any more.
+
+    >>> without(2, at_most=False, stores=True)
+    "Without it 2 files can't be read until it is taken back."
+    """
+    until = "until it is taken back"
+    written = "" if stores else f", and nothing new can be stored {until}"
+    if not files:
+        return f"Every file can be read without it{written}."
+    them = "one file" if files == 1 else f"{files:,} files"
+    upto = "up to " if at_most and files > 1 else ""
+    also = "" if stores else ", and nothing new can be stored"
+    return f"Without it {upto}{them} can't be read{also} {until}."
 
 
 def behind(waiting: int, seconds: float) -> str:

@@ -7,6 +7,7 @@ from flask import current_app
 from sqlalchemy.exc import DBAPIError
 
 from raid.errors import RaidError
+from raid.geometry import Level
 from storage import activity, domains, queries, services
 from storage.cli.group import array
 from storage.errors import NoArray, StorageError
@@ -39,7 +40,7 @@ def _lines(found: queries.ArrayStatus) -> list[str]:
     lines = [
         f"{found.state.capitalize()}. {found.sentence}",
         "",
-        f"{found.level}, {found.width} members, {found.k} data + {found.m} redundant",
+        f"{found.level}, {found.width} members, {_layout(found)}",
         f"{found.blobs} blobs, {found.bytes} bytes, {found.at_risk} at risk, "
         f"{found.damaged} damaged",
         "",
@@ -54,6 +55,16 @@ def _lines(found: queries.ArrayStatus) -> list[str]:
         if member.problem:
             lines.append(f"      {member.problem}")
     return [*lines, *_more(found)]
+
+
+def _layout(found: queries.ArrayStatus) -> str:
+    """Say how files lie on the members."""
+    if found.level == Level.RAID1:
+        return "a copy on each"
+    if found.level == Level.RAID10:
+        where = "on neighbours" if found.width % 2 else "in pairs"
+        return f"2 copies of everything, {where}"
+    return f"{found.k} data + {found.m} redundant"
 
 
 def _more(found: queries.ArrayStatus) -> list[str]:

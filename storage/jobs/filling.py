@@ -22,7 +22,6 @@ from raid.errors import (
     BlobDamaged,
     BlobUnreachable,
     MemberError,
-    MemberMissing,
     RaidError,
 )
 from raid.holdings import Holding, holdings
@@ -34,7 +33,8 @@ from storage import debts, maps, supply
 from storage.blobref import manifest_of
 from storage.db import transaction, utcnow
 from storage.jobs import walk
-from storage.jobs.runner import Claim, GiveUp, Step
+from storage.jobs.runner import Claim, Step
+from storage.jobs.seat import looked_through, seat_of
 from storage.jobs.table import active, pace
 from storage.models import (
     NONE,
@@ -43,7 +43,6 @@ from storage.models import (
     DebtKind,
     Job,
     JobKind,
-    MemberRow,
     Reason,
 )
 from storage.runtime import Runtime, runtime
@@ -56,7 +55,6 @@ So many at full pace only: a client feels how many processors are taken, so a ge
 job takes one.
 """
 
-_TAKES = (StoredState.IN_SYNC, StoredState.REBUILDING)
 _MARGIN = timedelta(minutes=1)
 _ALL = -1
 
@@ -128,7 +126,7 @@ class Filling:
 
     def step(self, claim: Claim, array: Array) -> Step:
         """Give the member what comes next."""
-        target, slot = _seat(claim, array)
+        target, slot = seat_of(claim, array)
         _wait_for_enough(array, {slot} if target is array else set())
         return _Walk(claim, array, target, slot).go()
 
@@ -137,30 +135,7 @@ class Filling:
         job.total_bytes, job.total_objects = job.done_bytes, job.done_objects
         job.report = list({row["blob"]: row for row in job.report}.values())
         if not active(session, JobKind.INVENTORY, job.member_uuid):
-            session.execute(
-                update(MemberRow)
-                .where(MemberRow.uuid == job.member_uuid)
-                .values(inventory_due=False),
-                execution_options={"synchronize_session": False},
-            )
-
-
-def _seat(claim: Claim, array: Array) -> tuple[Array, int]:
-    """Return where the member sits, or raise: it is gone, or it can't be written to."""
-    assert claim.member is not None
-    seat = array.seat(claim.member)
-    if seat is None:
-        raise GiveUp("The member is not a part of the array any more.")
-    seated, slot = seat
-    entry = seated.map.entry(slot)
-    usable = seated.health.usable(slot, write=True)
-    if entry is None or entry.state not in _TAKES or not usable:
-        raise MemberMissing(
-            seated.label(slot),
-            f"The member of {seated.label(slot)} can't be written to; "
-            "this goes on when it is back.",
-        )
-    return seated, slot
+            looked_through(session, job.member_uuid)
 
 
 def _wait_for_enough(array: Array, lacking: set[int]) -> None:
@@ -173,7 +148,7 @@ def _wait_for_enough(array: Array, lacking: set[int]) -> None:
         for entry in array.away()
         if entry.state is not StoredState.RETIRED and entry.slot not in lacking
     }
-    if away and len(away | lacking) > array.map.shape.m:
+    if away and not array.survives(away | lacking):
         labels = [array.label(slot) for slot in sorted(away)]
         raise BlobUnreachable(
             f"What is needed is on members that are away ({', '.join(labels)}); "

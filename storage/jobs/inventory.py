@@ -10,12 +10,11 @@ what that is takes longer, and is the sweep's.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from raid.array import Array
 from raid.errors import (
     MemberError,
-    MemberMissing,
     ObjectMissing,
     RaidError,
 )
@@ -27,7 +26,8 @@ from storage import debts, maps, supply
 from storage.blobref import manifest_of
 from storage.db import db, release, transaction, utcnow
 from storage.jobs import walk
-from storage.jobs.runner import Claim, GiveUp, Step, register
+from storage.jobs.runner import Claim, Step, register
+from storage.jobs.seat import looked_through, seat_of
 from storage.jobs.table import active
 from storage.models import (
     NONE,
@@ -37,7 +37,6 @@ from storage.models import (
     DebtKind,
     Job,
     JobKind,
-    MemberRow,
     Reason,
     Upload,
 )
@@ -60,7 +59,7 @@ class Inventory:
 
     def step(self, claim: Claim, array: Array) -> Step:
         """Look at what comes next."""
-        seated, slot = _seat(claim, array)
+        seated, slot = seat_of(claim, array)
         if _must_wait(claim):
             return Step(cursor=claim.cursor, wait=1.0)
         return _Comparison(claim, seated, slot).go()
@@ -68,27 +67,7 @@ class Inventory:
     def finish(self, session: maps.AnySession, job: Job) -> None:
         """Note that the member was looked at; what it lacks is owed by now."""
         job.total_bytes, job.total_objects = job.done_bytes, job.done_objects
-        session.execute(
-            update(MemberRow)
-            .where(MemberRow.uuid == job.member_uuid)
-            .values(inventory_due=False),
-            execution_options={"synchronize_session": False},
-        )
-
-
-def _seat(claim: Claim, array: Array) -> tuple[Array, int]:
-    """Return where the member sits, or raise: it is gone, or it does not answer."""
-    assert claim.member is not None
-    seat = array.seat(claim.member)
-    if seat is None:
-        raise GiveUp("The member is not a part of the array any more.")
-    seated, slot = seat
-    if claim.member not in array.takers():
-        label = seated.label(slot)
-        raise MemberMissing(
-            label, f"The member of {label} is away; this goes on when it is back."
-        )
-    return seated, slot
+        looked_through(session, job.member_uuid)
 
 
 def _must_wait(claim: Claim) -> bool:

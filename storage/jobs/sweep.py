@@ -3,7 +3,7 @@
 Killed writers, paused instances that woke up and encodings under an attempt that was
 given up leave objects that nobody will ever ask for. One is removed only when
 
-    a  it was unknown in two scans that lie far enough apart,
+    a  it was unknown in two scans that lie far enough apart, however the clock jumped,
     b  it is old by the store's clock, and is the same that was seen at first,
     c  every member could be reached in both scans,
     d  the heads of all members were those of the database.
@@ -28,9 +28,10 @@ from raid.errors import MemberError
 from raid.keys import OBJECTS, TOMBSTONES, parse_key
 from raid.member import ObjectInfo
 from storage import history, maps
-from storage.db import db, release, snapshot, transaction, utcnow
+from storage.agreement import disagreement
+from storage.clock import AHEAD, earliest, latest
+from storage.db import db, release, snapshot, transaction
 from storage.errors import NotNow
-from storage.heads import heads_agree
 from storage.jobs import runner
 from storage.jobs.runner import Claim, GiveUp, Step
 from storage.known import Known, rows_of
@@ -135,7 +136,7 @@ def _why_not(array: Array) -> str | None:
     """Return why nothing may be called an orphan now, in a sentence."""
     try:
         # A member may go while its head is looked at, so that is asked last, too.
-        return _away(array) or heads_agree(array) or _away(array)
+        return _away(array) or disagreement(array) or _away(array)
     except MemberError as error:
         return f"A sweep needs every member. {error} Nothing was removed."
 
@@ -164,7 +165,7 @@ def _scan(claim: Claim, array: Array, first: int, step: Step) -> None:
             if key is None:
                 step.count("strangers")  # not a name of ours, so not ours to remove
             elif not known.has(slot, info.key, key):
-                unknown.append(Found(slot, array.uuid_of(slot), info, utcnow()))
+                unknown.append(Found(slot, array.uuid_of(slot), info, latest()))
     if known.unread:
         step.count("unread", known.unread)
     _settle(claim, array, step, _remember(claim, array, first, unknown))
@@ -192,10 +193,10 @@ def _remember(
     before = _seen_before(array, first)
     if not before and not unknown:
         return []
-    now, result, new, again = utcnow(), [], [], []
+    now, result, new, again = earliest(), [], [], []
     for one in unknown:
         seen = before.pop((one.member, one.info.key), None)
-        if seen is not None and seen[1:] == (one.info.size, one.modified_at):
+        if seen is not None and _is_same(one, seen, now):
             ripe = _is_ripe(claim, now, seen[0], one.info)
             result.append(Found(one.slot, one.member, one.info, seen[0], ripe))
             again.append((one.member, one.info.key))
@@ -214,7 +215,14 @@ def _remember(
     return result
 
 
-_Seen = dict[tuple[UUID, str], tuple[datetime, int, datetime]]
+_Before = tuple[datetime, int, datetime]
+_Seen = dict[tuple[UUID, str], _Before]
+
+
+def _is_same(one: Found, seen: "_Before", now: datetime) -> bool:
+    """Tell whether this was seen before, and not by a clock that was far ahead."""
+    since, *what = seen
+    return what == [one.info.size, one.modified_at] and since <= now + AHEAD
 
 
 def _seen_before(array: Array, first: int) -> _Seen:
@@ -237,7 +245,7 @@ def _is_ripe(claim: Claim, now: datetime, since: datetime, info: ObjectInfo) -> 
     apart = float(claim.params.get("apart_seconds", APART_SECONDS))
     age = float(claim.params.get("age_seconds", AGE_SECONDS))
     return (now - since).total_seconds() >= apart and (
-        time.time() - info.modified >= age
+        now.timestamp() - info.modified >= age
     )
 
 

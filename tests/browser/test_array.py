@@ -126,6 +126,12 @@ def test_a_bad_morning(seat: Seat, site: Site) -> None:
         expect(tile(page, "Member 2")).to_contain_text("Faulty")
         expect(tile(page, "Member 0")).to_contain_text("3 lost")
         check(page, "faulty")
+        danger(page, "Fail a member", member="Member 0")
+        expect(page.locator("form", has=page.locator("#fail-force"))).to_contain_text(
+            "3 files can't be read, and nothing new can be stored"
+        )
+        expect(page.get_by_label("Fail it all the same")).not_to_be_checked()
+        check(page, "needed")
         url = (site.data.parent / "new").as_uri()
         danger(page, "Replace a member", member="Member 2", url=url)
         expect(desk.told().first).to_contain_text("Member 2 is being replaced")
@@ -152,6 +158,43 @@ def test_a_bad_morning(seat: Seat, site: Site) -> None:
     expect(page.locator("h1")).to_have_text("Rebuild of member 2")
     expect(page.locator(".facts")).to_contain_text("Done")
     check(page, "report")
+
+
+def test_a_member_that_serves_is_replaced_by_plan(seat: Seat, site: Site) -> None:
+    """The old one stays in its slot until the new one holds all; then it is retired."""
+    desk = seat()
+    page = desk.page
+    place = site.data.parent / "planned"
+    with worker_stopped(site):
+        old = tile(page, "Member 1").locator("p.code").inner_text()
+        url = place.as_uri()
+        danger(page, "Replace a member", member="Member 1", url=url)
+        expect(desk.told().first).to_contain_text("Member 1 is being replaced")
+        job = page.locator(".job")
+        expect(job).to_contain_text("Replace of member 1")
+        expect(tile(page, "Member 1")).to_contain_text("In sync")
+        new = tile(page, "New member 1")
+        expect(new).to_contain_text("Rebuilding")
+        expect(new).to_contain_text(str(place))
+        expect(page.get_by_role("heading", level=1)).to_contain_text("Clean.")
+        check(page, "replacing")
+        write(site, "UPDATE jobs SET total_bytes = 400, done_bytes = 300, seconds = 2")
+        expect(job).to_contain_text("75 %, 300 B of 400 B, 150 B a second")
+        write(site, "UPDATE jobs SET total_bytes = 0, done_bytes = 0, seconds = 0")
+    expect(job).to_have_count(0, timeout=30_000)
+    expect(new).to_have_count(0)
+    expect(tile(page, "Member 1")).to_contain_text("In sync")
+    expect(tile(page, "Member 1")).to_contain_text(str(place))
+    expect(page.locator(".tile", has_text=old)).to_have_count(0)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Clean.")
+    members = site.status()["members"]
+    assert [one["state"] for one in members if one["slot"] == 1] == ["in_sync"]
+    assert all(one["owed"] == 0 for one in members)
+    page.get_by_role("link", name="Report").first.click()
+    expect(page.locator("h1")).to_have_text("Replace of member 1")
+    expect(page.locator(".facts")).to_contain_text("Done")
+    keeper = site.client().login("keeper", PASSWORD)
+    assert all(keeper.download(row["id"]).status == 200 for row in keeper.rows())
 
 
 def test_what_somebody_uses_is_left_alone(seat: Seat, site: Site) -> None:

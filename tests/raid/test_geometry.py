@@ -1,5 +1,6 @@
 """Geometry: every byte has one place, every role has its own slot."""
 
+from itertools import combinations
 from uuid import UUID
 
 import pytest
@@ -26,6 +27,7 @@ from raid.geometry import (
     row_count,
     segment_capacity,
     shape_of,
+    survives,
     unit_span,
     unit_views,
     units_of,
@@ -321,6 +323,17 @@ def test_raid10_over_an_odd_number_takes_the_next_two_as_md_does(blob, half):
     assert all(second == (first + 1) % n for first, second in where)
     after = [*where[1:], where[0]]
     assert all(b[0] == (a[1] + 1) % n for a, b in zip(where, after, strict=True))
+
+
+@pytest.mark.parametrize("level", Level)
+@pytest.mark.parametrize("n", [4, 5, 6])
+def test_what_an_array_survives_is_what_no_placement_loses(level, n):
+    shape, slots = shape_of(level, n), [slot + 3 for slot in range(n)]
+    where = [placement(UUID(int=0), number, slots, shape) for number in range(n)]
+    for count in range(n + 1):
+        for gone in combinations(slots, count):
+            kept = [len(set(roles) - set(gone)) for roles in where]
+            assert survives(shape, slots, gone) == (min(kept) >= shape.k)
 
 
 @pytest.mark.parametrize("n", range(2, 10))

@@ -107,7 +107,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     calls: list[tuple[Any, ...]] = []
 
     def note(name: str) -> Callable[..., int]:
-        def service(*values: Any, actor: str) -> int:
+        def service(*values: Any, actor: str, force: bool = False) -> int:
             calls.append((name, *values, actor))
             return 1
 
@@ -143,6 +143,39 @@ def test_what_is_dangerous_asks_for_the_name_of_the_member(
         ("retire", 1, "root"),
         ("replace", 0, url, "root"),
     ]
+
+
+def fail_form(answer: Any) -> Any:
+    return next(f for f in Page(answer.text).forms if f.action == "/array/fail")
+
+
+def test_a_member_that_is_needed_is_failed_only_when_that_is_confirmed(
+    store: Store, admin: Person
+) -> None:
+    """Refused first, with what it would cost; the name has to stand there again."""
+    store.put(300 * KIB)
+    store.put(1000)
+    store.lose(3)
+    store.runtime.check_members()
+    assert "force" not in fail_form(admin.get("/array/")).fields
+    refused = admin.post("/array/fail", member="Member 2")
+    assert refused.status_code == 409
+    told = words(refused)
+    assert "Slot 2 is needed" in told
+    assert (
+        "Without it one file can't be read, and nothing new can be stored until it is "
+        "taken back."
+    ) in told
+    assert fail_form(refused).fields["member"] == "Member 2"
+    assert "force" in fail_form(refused).fields
+    assert store.states()[2] == "in_sync"
+    assert admin.post("/array/fail", member="", force="y").status_code == 400
+    assert store.states()[2] == "in_sync"
+    assert admin.post("/array/fail", member="Member 2", force="y").status_code == 303
+    assert store.states()[2] == "faulty"
+    again = admin.post("/array/fail", member="Member 2", force="y")
+    assert again.status_code == 409 and "faulty already" in words(again)
+    assert "force" not in fail_form(again).fields
 
 
 def test_the_array_gets_another_shape(

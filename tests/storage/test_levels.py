@@ -7,7 +7,9 @@ import pytest
 
 from raid.errors import ArrayFailed
 from raid.geometry import Code
+from storage import membership
 from storage.models import Blob, DebtKind
+from support.jobs import finish
 from support.store import MIB, Store
 
 SIZES = (1000, 300_000, MIB + 1)
@@ -62,14 +64,76 @@ def test_members_are_lost_written_past_return_and_are_paid(
 
 
 @pytest.mark.sqlite
+@pytest.mark.parametrize("lost", list(combinations(range(4), 2)))
+def test_raid10_lives_as_long_as_each_pair_keeps_one(
+    make_store: Callable[..., Store], lost: tuple[int, ...]
+) -> None:
+    """Two of four away: of different pairs every file reads and new ones are safe."""
+    store = make_store(4, ARRAY_LEVEL="raid10")
+    for size in (*SIZES, 17 * MIB):  # the last has a segment on each pair
+        store.put(size)
+    for slot in lost:
+        store.lose(slot)
+    if lost in [(0, 1), (2, 3)]:
+        assert store.status().state == "failed"
+        assert "until one of them returns" in store.banner()
+        with pytest.raises(ArrayFailed, match="Too many members are away"):
+            store.put(300_000)
+    else:
+        assert store.status().state == "degraded"
+        assert store.banner() == (
+            "Two of four storage members are away. All files are readable and new "
+            "ones are safe on the other two."
+        )
+        for size in SIZES:
+            store.put(size)
+        assert not any(blob.at_risk for blob in store.rows(Blob))
+        store.check()
+    for slot in lost:
+        store.bring_back(slot)
+    store.settle()
+    assert store.status().state == "clean"
+    store.check()
+
+
+@pytest.mark.sqlite
+def test_with_more_pairs_away_the_banner_does_not_count(
+    make_store: Callable[..., Store],
+) -> None:
+    """Who has to return depends on the pairs, so no number would be right."""
+    store = make_store(4, ARRAY_LEVEL="raid10")
+    store.put(300_000)
+    for slot in (0, 1, 2):
+        store.lose(slot)
+    assert "until enough of them return" in store.banner()
+
+
+@pytest.mark.sqlite
+def test_one_of_a_pair_is_rebuilt_while_one_of_another_is_away(
+    make_store: Callable[..., Store],
+) -> None:
+    store = make_store(4, ARRAY_LEVEL="raid10")
+    for size in (*SIZES, 17 * MIB):
+        store.put(size)
+    store.lose(0)
+    store.lose(2)
+    store.runtime.check_members()
+    membership.replace(0, "file:members/new")
+    finish(store)
+    assert store.states()[0] == "in_sync"
+    assert store.status().state == "degraded"
+    store.check()
+
+
+@pytest.mark.sqlite
 @pytest.mark.parametrize(("level", "width", "lost"), LOSSES)
 def test_more_losses_than_promised_refuse_new_files(
     make_store: Callable[..., Store], level: str, width: int, lost: tuple[int, ...]
 ) -> None:
     store = make_store(width, ARRAY_LEVEL=level)
     small = store.put(1000)
-    others = [slot for slot in range(width) if slot not in lost]
-    for slot in (*lost, others[0]):
+    another = lost[0] ^ 1  # the other of a pair, or any with raid6
+    for slot in (*lost, another):
         store.lose(slot)
     assert store.status().state == "failed"
     with pytest.raises(ArrayFailed, match="Too many members are away"):

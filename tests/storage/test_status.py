@@ -53,6 +53,25 @@ def test_json_with_a_member_away(store: Store, app: Flask) -> None:
     assert (one["state"], one["observed"], one["owed"]) == ("stale", "missing", 1)
 
 
+@pytest.mark.sqlite
+@pytest.mark.parametrize(
+    ("level", "width", "line"),
+    [
+        ("raid1", 3, "raid1, 3 members, a copy on each"),
+        ("raid5", 4, "raid5, 4 members, 3 data + 1 redundant"),
+        ("raid6", 5, "raid6, 5 members, 3 data + 2 redundant"),
+        ("raid10", 4, "raid10, 4 members, 2 copies of everything, in pairs"),
+        ("raid10", 5, "raid10, 5 members, 2 copies of everything, on neighbours"),
+    ],
+)
+def test_the_shape_is_said_as_fits_the_level(
+    make_store: Callable[..., Store], level: str, width: int, line: str
+) -> None:
+    store = make_store(width, ARRAY_LEVEL=level)
+    text = store.app.test_cli_runner().invoke(args=["array", "status"]).output
+    assert line in text.splitlines()
+
+
 def test_status_for_people(store: Store, app: Flask) -> None:
     """One sentence first, then the members with place and debts."""
     run = app.test_cli_runner().invoke

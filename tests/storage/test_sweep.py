@@ -14,7 +14,7 @@ from sqlalchemy import delete, update
 
 from raid.errors import MemberReadOnly
 from raid.keys import manifest_key, shard_key, tombstone_key
-from storage import blobs, heads, known, quarantine
+from storage import agreement, blobs, known, quarantine
 from storage.db import transaction, utcnow
 from storage.jobs import runner, sweep, table
 from storage.members.local import LocalMember
@@ -32,6 +32,7 @@ from storage.models import (
     Upload,
 )
 from support.arrays import Body
+from support.clock import Clock
 from support.store import KIB, MIB, Store, wanted
 
 DAY = 24 * 3600
@@ -162,6 +163,60 @@ def test_a_second_scan_too_soon_keeps_it(broom: Broom) -> None:
     broom.let_pass(0.2)
     broom.run()
     assert not path.exists()
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("seen_before", [False, True])
+def test_a_clock_set_forward_makes_no_orphan_ripe(
+    broom: Broom, monkeypatch: pytest.MonkeyPatch, seen_before: bool
+) -> None:
+    """Neither the time between two scans (a) nor the age by the store's clock (b)."""
+    wall = Clock(monkeypatch)
+    path = broom.orphan(days=0.1 if seen_before else 5)
+    broom.run()
+    if seen_before:
+        broom.let_pass(3)
+    wall.jump(days=2)
+    assert broom.run().counts == {"listed": 1, "orphans": 1, "orphan_bytes": 9}
+    assert wall.asked > 0 and path.exists()
+
+
+@pytest.mark.sqlite
+def test_what_was_seen_first_by_a_clock_that_was_behind_waits_as_long(
+    broom: Broom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall = Clock(monkeypatch)
+    path = broom.orphan(days=5)
+    wall.jump(days=-2)
+    broom.run()
+    wall.right()
+    broom.run()
+    assert path.exists()
+
+
+@pytest.mark.sqlite
+def test_what_was_seen_by_a_clock_far_ahead_begins_anew(broom: Broom) -> None:
+    """Nobody waits for the day that it named."""
+    path = broom.orphan()
+    broom.run()
+    broom.let_pass(-400)
+    broom.run()
+    broom.let_pass(1.1)
+    broom.run()
+    assert not path.exists()
+
+
+@pytest.mark.sqlite
+def test_a_clock_set_forward_empties_no_quarantine(
+    broom: Broom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broom.orphan(1)
+    broom.run(apart_seconds=0)
+    broom.run(apart_seconds=0)
+    assert len(broom.aside(1)) == 1
+    Clock(monkeypatch).jump(days=40)
+    assert quarantine.daily() == 0
+    assert len(broom.aside(1)) == 1
 
 
 @pytest.mark.sqlite
@@ -342,7 +397,7 @@ def test_a_head_that_is_late_for_a_moment_is_waited_for(
 def test_a_superblock_that_is_gone_is_no_agreement(broom: Broom) -> None:
     """Whoever can't tell its event agrees with nobody."""
     array = broom.store.runtime.array()
-    assert heads.heads_agree(array) is None
+    assert agreement.disagreement(array) is None
     for path in broom.store.member(2).glob("superblock.*"):
         path.write_bytes(path.read_bytes()[:-1])
     broom.store.restart()

@@ -1,5 +1,6 @@
 """Errors: a page or JSON by the contract, a request id, nothing about the inside."""
 
+import io
 import logging
 import re
 import sqlite3
@@ -14,12 +15,14 @@ from sqlalchemy import exc, text
 from sqlalchemy.exc import OperationalError
 
 import app as application
+import storage.runtime
 from auth.access import public
 from auth.errors import Throttled
 from files import errorpages
 from raid import errors as raid
 from storage import db as database
 from support.people import Person
+from support.store import KIB
 
 pytestmark = pytest.mark.sqlite
 JSON = {"Accept": "application/json"}
@@ -93,7 +96,93 @@ def test_the_table_decides(
     answer = failing(app, error).get("/fail", headers=JSON)
     assert answer.status_code == status
     assert answer.json["error"]["code"] == code
-    assert answer.json["error"]["message"] == str(error)
+    assert answer.json["error"]["message"] == getattr(error, "plain", str(error))
+
+
+@pytest.mark.parametrize("headers", [{}, JSON])
+def test_places_are_for_administrators(
+    app: Flask, make_user: Callable[..., Person], headers: dict[str, str]
+) -> None:
+    """A person is told what it means for the file, an administrator also where."""
+    failing(app, raid.BlobUnreachable("Away: slot 0 (/srv/d0).", ["slot 0 (/srv/d0)"]))
+    told = make_user("alice").get("/fail", headers=headers)
+    assert told.status_code == 503 and "/srv/d0" not in told.text
+    assert "It can be read when one is back." in told.text
+    admin = make_user("root", admin=True).get("/fail", headers=headers)
+    assert "slot 0 (/srv/d0)" in admin.text
+
+
+def test_every_error_of_the_engine_has_words_without_places(app: Flask) -> None:
+    kinds = {raid.RaidError, *raid.RaidError.__subclasses__()}
+    kinds |= {kind for one in kinds for kind in one.__subclasses__()}
+    with app.test_request_context():
+        for kind in kinds:
+            error = Exception.__new__(kind, "slot 0 (/srv/d0)")
+            assert "/srv" not in errorpages.told(error)
+
+
+def test_what_is_refused_with_members_away_names_no_place(
+    app: Flask,
+    make_user: Callable[..., Person],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Bytes in and out, by script and by form, with every member gone."""
+    app.testing, app.config["PROPAGATE_EXCEPTIONS"] = False, False
+    alice, admin = make_user("alice"), make_user("root", admin=True)
+    asked = [(person, *_with_a_file(person)) for person in (alice, admin)]
+    for slot in range(4):
+        place = tmp_path / "members" / str(slot)
+        place.rename(place.with_name(f"{slot}.away"))
+    with app.app_context():
+        storage.runtime.runtime().check_members()
+    for person, folder, file in asked:
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "holdfast.request"):
+            said = [*_refusals(person, folder, file), _flashed(person, folder)]
+        for answer in said:
+            assert ("members/0" in answer) == (person is admin), answer
+        lines = [getattr(record, "fields", {}) for record in caplog.records]
+        noted = [fields["why"] for fields in lines if "why" in fields]
+        assert len(noted) == len(said) and all("members/0" in why for why in noted)
+
+
+def _with_a_file(person: Person) -> tuple[str, str]:
+    found = re.search(r'data-folder-id="([^"]+)"', person.get("/files/").text)
+    assert found is not None
+    path = f"/files/folder/{found[1]}"
+    headers = {"X-CSRFToken": person.token()}
+    body = b"x" * 300 * KIB
+    answer = person.send("PUT", f"{path}/a", data=body, headers=headers)
+    return path, answer.json["id"]
+
+
+def _refusals(person: Person, folder: str, file: str) -> list[str]:
+    """Return what is told when a file is read and two are sent, in JSON and pages."""
+    headers = {"X-CSRFToken": person.token()}
+    download = f"/files/file/{file}/download"
+    answers = [
+        person.get(download),
+        person.get(download, headers=JSON),
+        person.send("PUT", f"{folder}/b", data=b"x" * 300 * KIB, headers=headers),
+    ]
+    assert [answer.status_code for answer in answers] == [503, 503, 503]
+    sent = {"file": (io.BytesIO(b"x" * 300 * KIB), "c")}
+    answers.append(
+        person.send("POST", f"{folder}/upload", data=sent, headers=headers | JSON)
+    )
+    assert answers[-1].json["failed"]
+    return [answer.text for answer in answers]
+
+
+def _flashed(person: Person, folder: str) -> str:
+    """Return what stands above the folder after the form without scripts."""
+    headers = {"X-CSRFToken": person.token()}
+    sent = {"file": (io.BytesIO(b"x" * 300 * KIB), "c")}
+    person.send("POST", f"{folder}/upload", data=sent, headers=headers)
+    text = person.get("/files/").text
+    assert "was not kept" in text
+    return text
 
 
 def test_every_class_of_the_table_has_a_status_and_a_word() -> None:

@@ -12,7 +12,7 @@ from storage.db import db
 from storage.journal import heads
 
 
-def heads_agree(array: Array) -> str | None:
+def disagreement(array: Array) -> str | None:
     """Return a sentence when a member's head is not the database's, or None.
 
     The heads are the event of the superblock and the number of the last journal entry.
