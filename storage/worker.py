@@ -126,6 +126,8 @@ class Worker:
         if met:
             done += damage.note(met)
         for step in (
+            # A database that is older than the members must not undo or purge.
+            self._heads,
             upkeep.watch_members,
             events.welcome,
             self._purge,
@@ -140,7 +142,10 @@ class Worker:
             if self.stopping:
                 break
             own.forget_map()
-            done += self._try(step, own.array())
+            array = own.array()
+            if array.map.readonly:
+                break
+            done += self._try(step, array)
         own.forget_map()
         return done
 
@@ -165,10 +170,11 @@ class Worker:
     def _jobs(self, array: Array) -> int:
         return runner.run(array, lambda: self.stopping)
 
+    def _heads(self, array: Array) -> int:
+        return heads.check(array) if self._due("journal heads", HEADS_SECONDS) else 0
+
     def _journal(self, array: Array) -> int:
         done = 0
-        if self._due("journal heads", HEADS_SECONDS):
-            done += heads.check(array)
         if self._due("journal", JOURNAL_SECONDS):
             done += exporter.run(array, lambda: self.stopping)
         if self._due("journal lag", LAG_SECONDS):
