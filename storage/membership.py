@@ -269,7 +269,11 @@ def _keep_enough(
 
 
 def _refuse_second(locked: maps.LockedMap, slot: int) -> None:
-    _in_slot(locked, slot)
+    if _in_slot(locked, slot).leaving:
+        raise Refused(
+            f"Slot {slot} is being emptied and gets no other member. Nothing was "
+            "changed. Wait until that is done, or narrow it again."
+        )
     if slot in locked.newcomers():
         raise Refused(
             f"Slot {slot} is being replaced already. Nothing was changed. "
