@@ -39,6 +39,9 @@ JOURNAL_SECONDS = 3.0
 HEADS_SECONDS = 180.0
 LAG_SECONDS = 15.0
 FINISH_SECONDS = 3.0
+TURN_SECONDS = 5.0
+"""How long a round purges, and pays: hours of either must not keep the rest waiting."""
+
 _LOG = logging.getLogger("holdfast.worker")
 
 
@@ -158,11 +161,15 @@ class Worker:
             _LOG.warning("%s: %s", name, error)
             return 0
 
+    def _end_of_turn(self) -> Callable[[], bool]:
+        until = time.monotonic() + TURN_SECONDS
+        return lambda: self.stopping or time.monotonic() >= until
+
     def _purge(self, array: Array) -> int:
-        return purge.run(array, lambda: self.stopping)
+        return purge.run(array, self._end_of_turn())
 
     def _pay(self, array: Array) -> int:
-        paid = debts.pay(array, lambda: self.stopping)
+        paid = debts.pay(array, self._end_of_turn())
         if paid:
             _LOG.info("Debts were paid.", extra={"fields": {"objects": paid}})
         return paid

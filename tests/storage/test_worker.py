@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 from sqlalchemy.exc import OperationalError
 
-from storage import uploads, watch, worker
+from storage import debts, purge, uploads, watch, worker
 from storage.errors import Fenced
 from storage.models import Debt, Upload
 from storage.worker import Worker
@@ -94,6 +94,23 @@ def test_abandoned_uploads_are_found_by_their_silence(store: Store) -> None:
     store.settle()
     assert store.rows(Upload) == []
     assert store.objects() == set()
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(("module", "name"), [(debts, "pay"), (purge, "run")])
+def test_long_work_leaves_the_others_their_turn(
+    store: Store, monkeypatch: pytest.MonkeyPatch, module: object, name: str
+) -> None:
+    """A member that was away for days is owed hours of work; the journal can't wait."""
+    monkeypatch.setattr(worker, "TURN_SECONDS", 0.05, raising=False)
+
+    def endless(array: object, stop: Callable[[], bool]) -> int:
+        _until(stop, 5)
+        return 1
+
+    monkeypatch.setattr(module, name, endless)
+    assert store.tick()
+    assert store.array_row().journal_number
 
 
 @pytest.mark.threads
