@@ -154,12 +154,17 @@ class Worker:
 
     def _try(self, step: Callable[[Array], int], array: Array) -> int:
         """Do one step; trouble with one must not keep the others from their turn."""
+        name = getattr(step, "__name__", "step").strip("_")
         try:
             return step(array)
         except (RaidError, StorageError) as error:
-            name = getattr(step, "__name__", "step").strip("_")
             _LOG.warning("%s: %s", name, error)
-            return 0
+        except DBAPIError:
+            raise
+        except Exception:
+            _LOG.exception("%s broke off; the next round tries it again.", name)
+            abandon()
+        return 0
 
     def _end_of_turn(self) -> Callable[[], bool]:
         until = time.monotonic() + TURN_SECONDS

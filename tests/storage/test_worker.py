@@ -77,6 +77,20 @@ def test_one_step_that_fails_leaves_the_others_their_turn(
     assert set(store.states()) == {"in_sync"}
 
 
+@pytest.mark.sqlite
+def test_a_mistake_in_one_step_leaves_the_others_their_turn(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody thought of must not keep the journal from the members."""
+
+    def broken(*_: object) -> int:
+        raise KeyError(3)
+
+    monkeypatch.setattr(worker.events, "settle", broken)
+    store.tick()
+    assert store.array_row().journal_number
+
+
 def test_without_an_array_it_waits(make_app: Callable[..., Flask]) -> None:
     """A worker may be there before the array is."""
     app = make_app(members=False)
