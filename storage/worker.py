@@ -39,6 +39,7 @@ JOURNAL_SECONDS = 3.0
 HEADS_SECONDS = 180.0
 LAG_SECONDS = 15.0
 FINISH_SECONDS = 3.0
+_HEADS = "journal heads"
 TURN_SECONDS = 5.0
 """How long a round purges, and pays: hours of either must not keep the rest waiting."""
 
@@ -119,7 +120,7 @@ class Worker:
             own.check_members()
         except NoArray:
             return 0
-        if own.array().map.readonly:
+        if self._is_readonly(own.array()):
             return 0
         return self._storage(own) + self._do_chores()
 
@@ -146,7 +147,7 @@ class Worker:
                 break
             own.forget_map()
             array = own.array()
-            if array.map.readonly:
+            if self._is_readonly(array):
                 break
             done += self._try(step, array)
         own.forget_map()
@@ -182,8 +183,14 @@ class Worker:
     def _jobs(self, array: Array) -> int:
         return runner.run(array, lambda: self.stopping)
 
+    def _is_readonly(self, array: Array) -> bool:
+        """Tell whether nothing may be done; once something may, look at the heads."""
+        if array.map.readonly:
+            self._done_at.pop(_HEADS, None)
+        return array.map.readonly
+
     def _heads(self, array: Array) -> int:
-        return heads.check(array) if self._due("journal heads", HEADS_SECONDS) else 0
+        return heads.check(array) if self._due(_HEADS, HEADS_SECONDS) else 0
 
     def _journal(self, array: Array) -> int:
         done = 0
