@@ -241,10 +241,14 @@ class Looking:
 
 
 def start_manifests(array: Array, manifest: Manifest) -> Looking:
-    """Begin to look at the manifest on every slot but those of combined roles."""
+    """Begin to look at the manifest on every slot but those of combined roles.
+
+    One that is being emptied is given no manifests, so none is missing there.
+    """
     combined = manifest.form is Form.COMBINED
     with_role = set(manifest.segments[0].slots) if combined else set()
-    slots = [entry.slot for entry in array.map.slots if entry.slot not in with_role]
+    staying = (entry.slot for entry in array.map.slots if not entry.leaving)
+    slots = [slot for slot in staying if slot not in with_role]
     return Looking([_Stored(array, manifest, slot) for slot in slots])
 
 

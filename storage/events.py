@@ -78,7 +78,6 @@ def _distrust(array: Array) -> int:
     """Write down the members that are older than they were: they are stale."""
     own = runtime()
     older = {uuid for uuid in own.rolled_back if array.seat(uuid) is not None}
-    own.rolled_back -= older
     changed = 0
     if not older or array.map.readonly:
         return changed
@@ -93,6 +92,7 @@ def _distrust(array: Array) -> int:
             # What it was told is gone, and it is told again.
             locked.change(row, inventory_due=True, superblock_event=1)
             history.note(session, "member_older", slot=row.slot, member=row.uuid)
+    own.rolled_back -= older  # not before it is written down
     own.forget_map()
     return changed
 

@@ -88,12 +88,22 @@ def replace(slot: int, url: str, *, actor: str | None = None) -> UUID:
     else:
         uuid = known.uuid
         services.format_new()
-    seat(slot, uuid, actor=actor)
+    seat(slot, uuid, actor=actor, force=True)
     return uuid
 
 
-def seat(slot: int, spare: UUID, *, actor: str | None = None, why: str = "") -> None:
-    """Let a spare that is formatted replace the member of a slot."""
+def seat(
+    slot: int,
+    spare: UUID,
+    *,
+    actor: str | None = None,
+    why: str = "",
+    force: bool = False,
+) -> None:
+    """Let a spare that is formatted replace the member of a slot.
+
+    Without force, only when what a member that is gone holds can't be needed.
+    """
     with _change() as (array, locked):
         _refuse_second(locked, slot)
         old = _in_slot(locked, slot)
@@ -106,6 +116,8 @@ def seat(slot: int, spare: UUID, *, actor: str | None = None, why: str = "") -> 
         if old.state in _SERVES and _is_here(array, slot):
             _begin_copy(locked, slot, new, actor)
             return
+        gone = old.state == StoredState.RETIRED
+        _keep_enough(array, locked, slot, force=force or gone)
         succession.succeed(
             locked, old, new, StoredState.REBUILDING, actor=actor, why=why
         )
@@ -269,7 +281,11 @@ def _keep_enough(
 
 
 def _refuse_second(locked: maps.LockedMap, slot: int) -> None:
-    _in_slot(locked, slot)
+    if _in_slot(locked, slot).leaving:
+        raise Refused(
+            f"Slot {slot} is being emptied and gets no other member. Nothing was "
+            "changed. Wait until that is done, or narrow it again."
+        )
     if slot in locked.newcomers():
         raise Refused(
             f"Slot {slot} is being replaced already. Nothing was changed. "

@@ -7,7 +7,7 @@ narrowed away takes no new data and serves what it holds until nothing names it.
 
 from collections.abc import Sequence
 
-from sqlalchemy import literal, select, update
+from sqlalchemy import ColumnElement, literal, select, update
 
 from raid.errors import ArrayReadOnly
 from raid.geometry import Level
@@ -18,7 +18,7 @@ from storage import history, maps, membership, purge, succession
 from storage.db import transaction
 from storage.errors import Refused
 from storage.jobs import table
-from storage.models import ArrayRow, Blob, JobKind
+from storage.models import ArrayRow, Blob, BlobState, JobKind
 from storage.runtime import runtime
 
 _PLAIN = {"synchronize_session": False}
@@ -54,7 +54,10 @@ def widen(urls: Sequence[str], *, actor: str | None = None) -> int:
 
 
 def narrow(slot: int, *, actor: str | None = None) -> int:
-    """Empty a slot, whose member is retired at the end; returns the job's number."""
+    """Empty a slot, whose member is retired at the end; returns the job's number.
+
+    Asked again for a slot that could not be emptied, it goes on with that.
+    """
     with transaction() as session:
         locked = maps.lock(session)
         array = _idle(locked)
@@ -62,9 +65,10 @@ def narrow(slot: int, *, actor: str | None = None) -> int:
         if member is None:
             raise Refused(f"There is no slot {slot}. Nothing was changed.")
         level = Level(array.level)
-        _check(level, array.width - 1)
+        width = array.width if member.leaving else array.width - 1
+        _check(level, width)
         locked.change(member, leaving=True)
-        number = _change(locked, actor, level=level, width=array.width - 1)
+        number = _change(locked, actor, level=level, width=width)
     runtime().forget_map()
     return number
 
@@ -83,12 +87,23 @@ def convert(level: str, *, actor: str | None = None) -> int:
     return number
 
 
-def let_go(locked: maps.LockedMap, *, actor: str | None = None) -> None:
-    """End the members whose slots were emptied, and give up those slots."""
+def let_go(
+    locked: maps.LockedMap, *, actor: str | None = None, all_seen: bool = True
+) -> list[int]:
+    """End the members whose slots were emptied, and give up those slots.
+
+    Returns the slots that files still need: these stay, unless their member is retired.
+    `all_seen` tells that every file was looked at, also those of unknown place.
+    """
+    needed = []
     for member in locked.members:
-        if not member.leaving:
-            continue
         slot = member.slot
+        if not member.leaving or slot is None:
+            continue
+        gone = member.state == StoredState.RETIRED
+        if not gone and _is_needed(locked.session, slot, all_seen=all_seen):
+            needed.append(slot)
+            continue
         succession.end(locked, member)
         locked.change(member, slot=None, leaving=False)
         history.note(
@@ -100,6 +115,7 @@ def let_go(locked: maps.LockedMap, *, actor: str | None = None) -> None:
             url=member.url,
             why="Its slot was emptied and is not there any more.",
         )
+    return needed
 
 
 def free_slot(locked: maps.LockedMap) -> int:
@@ -117,9 +133,23 @@ def free_slot(locked: maps.LockedMap) -> int:
 
 
 def _is_named(session: maps.AnySession, slot: int) -> bool:
+    """Tell whether a role of any blob lies, or may lie, in a slot."""
+    return _any(session, Blob.slots.is_(None) | _names(slot))
+
+
+def _is_needed(session: maps.AnySession, slot: int, *, all_seen: bool) -> bool:
+    """Tell whether a role of a file lies in a slot: it was not written anew."""
+    named = _names(slot) if all_seen else Blob.slots.is_(None) | _names(slot)
+    return _any(session, Blob.state == BlobState.LIVE, named)
+
+
+def _names(slot: int) -> ColumnElement[bool]:
     words = literal(" ") + Blob.slots + literal(" ")
-    named = Blob.slots.is_(None) | words.contains(f" {slot} ")
-    roles = select(Blob.uuid).where(Blob.form.in_(_ROLES), named).limit(1)
+    return words.contains(f" {slot} ")
+
+
+def _any(session: maps.AnySession, *wanted: ColumnElement[bool]) -> bool:
+    roles = select(Blob.uuid).where(Blob.form.in_(_ROLES), *wanted).limit(1)
     return session.scalar(roles) is not None
 
 
@@ -148,10 +178,16 @@ def _idle(locked: maps.LockedMap) -> ArrayRow:
             raise Refused(
                 f"A {kind} is on its way. Nothing was changed. Wait until it has ended."
             )
+    for slot in sorted(locked.newcomers()):
+        raise Refused(
+            f"The member of slot {slot} is being replaced. Nothing was changed. Wait "
+            "until that is done, or retire its new member."
+        )
+    # One that leaves is left out of the new shape, however it is.
     sick = [
         str(slot)
         for slot, member in sorted(locked.by_slot().items())
-        if member.state != StoredState.IN_SYNC
+        if member.state != StoredState.IN_SYNC and not member.leaving
     ]
     if sick:
         raise Refused(

@@ -228,9 +228,13 @@ def _drop_rows(session: maps.AnySession, blob: UUID, attempt: int) -> None:
 
 
 def _erase_late(array: Array, blob: UUID) -> None:
-    """Remove what a writer stored after its upload had been taken from it."""
+    """Remove what a writer stored after its upload had been taken from it.
+
+    The upload is asked for first: its rows turn into that of the blob, and between
+    two questions they may.
+    """
+    waiting = db.session.scalar(select(Upload.attempt).where(Upload.blob == blob))
     known = db.session.scalar(select(Blob.state).where(Blob.uuid == blob))
-    waiting = db.session.get(Upload, blob)
     release()
     if known in (None, BlobState.PURGING) and waiting is None:
         erase(array, blob)

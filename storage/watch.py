@@ -31,17 +31,10 @@ def start(own: Runtime) -> None:
         return
     with _starting:
         if not own.threads:
-            keeper = Keeper(own)
             own.threads = [
-                _thread(own, "watch", CHECK_SECONDS, lambda: look(own)),
-                _thread(own, "keep", KEEP_SECONDS, keeper.step),
+                _thread(own, "watch", CHECK_SECONDS, Watcher(own).step),
+                _thread(own, "keep", KEEP_SECONDS, Keeper(own).step),
             ]
-
-
-def look(own: Runtime) -> None:
-    """Look at the members, and at what they share."""
-    own.check_members()
-    domains.look(own)
 
 
 def _thread(
@@ -71,7 +64,7 @@ def _try(own: Runtime, name: str, step: Callable[[], None]) -> None:
 
 
 class Watcher:
-    """Look at the members, and once at the start at what they know of the database."""
+    """Look at the members and at what they share, at first also at what they know."""
 
     def __init__(self, own: Runtime) -> None:
         self._own = own
@@ -84,6 +77,7 @@ class Watcher:
             if heads.is_ahead(self._own.array()):
                 maps.note_rollback()
             self._compared = True
+        domains.look(self._own)
 
 
 class Keeper:

@@ -39,6 +39,10 @@ JOURNAL_SECONDS = 3.0
 HEADS_SECONDS = 180.0
 LAG_SECONDS = 15.0
 FINISH_SECONDS = 3.0
+_HEADS = "journal heads"
+TURN_SECONDS = 5.0
+"""How long a round purges, and pays: hours of either must not keep the rest waiting."""
+
 _LOG = logging.getLogger("holdfast.worker")
 
 
@@ -116,7 +120,7 @@ class Worker:
             own.check_members()
         except NoArray:
             return 0
-        if own.array().map.readonly:
+        if self._is_readonly(own.array()):
             return 0
         return self._storage(own) + self._do_chores()
 
@@ -126,6 +130,8 @@ class Worker:
         if met:
             done += damage.note(met)
         for step in (
+            # A database that is older than the members must not undo or purge.
+            self._heads,
             upkeep.watch_members,
             events.welcome,
             self._purge,
@@ -140,24 +146,36 @@ class Worker:
             if self.stopping:
                 break
             own.forget_map()
-            done += self._try(step, own.array())
+            array = own.array()
+            if self._is_readonly(array):
+                break
+            done += self._try(step, array)
         own.forget_map()
         return done
 
     def _try(self, step: Callable[[Array], int], array: Array) -> int:
         """Do one step; trouble with one must not keep the others from their turn."""
+        name = getattr(step, "__name__", "step").strip("_")
         try:
             return step(array)
         except (RaidError, StorageError) as error:
-            name = getattr(step, "__name__", "step").strip("_")
             _LOG.warning("%s: %s", name, error)
-            return 0
+        except DBAPIError:
+            raise
+        except Exception:
+            _LOG.exception("%s broke off; the next round tries it again.", name)
+            abandon()
+        return 0
+
+    def _end_of_turn(self) -> Callable[[], bool]:
+        until = time.monotonic() + TURN_SECONDS
+        return lambda: self.stopping or time.monotonic() >= until
 
     def _purge(self, array: Array) -> int:
-        return purge.run(array, lambda: self.stopping)
+        return purge.run(array, self._end_of_turn())
 
     def _pay(self, array: Array) -> int:
-        paid = debts.pay(array, lambda: self.stopping)
+        paid = debts.pay(array, self._end_of_turn())
         if paid:
             _LOG.info("Debts were paid.", extra={"fields": {"objects": paid}})
         return paid
@@ -165,10 +183,17 @@ class Worker:
     def _jobs(self, array: Array) -> int:
         return runner.run(array, lambda: self.stopping)
 
+    def _is_readonly(self, array: Array) -> bool:
+        """Tell whether nothing may be done; once something may, look at the heads."""
+        if array.map.readonly:
+            self._done_at.pop(_HEADS, None)
+        return array.map.readonly
+
+    def _heads(self, array: Array) -> int:
+        return heads.check(array) if self._due(_HEADS, HEADS_SECONDS) else 0
+
     def _journal(self, array: Array) -> int:
         done = 0
-        if self._due("journal heads", HEADS_SECONDS):
-            done += heads.check(array)
         if self._due("journal", JOURNAL_SECONDS):
             done += exporter.run(array, lambda: self.stopping)
         if self._due("journal lag", LAG_SECONDS):

@@ -66,7 +66,8 @@ class Drill:
         if skipped:
             job.problem = (
                 f"{skipped} readings could not be tried, because members are away or "
-                "not in sync; what they would have proved is not proved."
+                "not in sync, or because files survive fewer losses until a reshape "
+                "has written them anew; what they would have proved is not proved."
             )
         if job.counts.get("failures"):
             history.note(session, "drill_failed", failures=job.counts["failures"])
@@ -196,7 +197,7 @@ def _read_without(
                 hasher.update(chunk)
                 step.bytes += len(chunk)
     except RaidError as error:
-        if _is_explained(array, lost):
+        if _is_explained(array, lost) or _awaits_reshape(blob, lost):
             step.count("unproved")
         else:
             found.failed.append((lost, str(error)))
@@ -215,6 +216,11 @@ def _is_explained(array: Array, lost: tuple[int, ...]) -> bool:
         )
         for entry in array.map.slots
     )
+
+
+def _awaits_reshape(blob: Blob, lost: tuple[int, ...]) -> bool:
+    """Tell whether a file was written when less was promised, and keeps its shape."""
+    return blob.redundancy is not None and blob.redundancy < len(lost)
 
 
 def _live(uuid: UUID) -> Blob | None:

@@ -22,7 +22,7 @@ from raid.manifest import Form, Manifest
 from storage import blobs, holders, maps, reshaping
 from storage.blobref import manifest_of, reference
 from storage.db import db, release, transaction, utcnow
-from storage.errors import BlobGone, StorageError
+from storage.errors import BlobGone, StorageError, WrongDigest
 from storage.jobs import runner
 from storage.jobs.runner import Claim, Step
 from storage.models import Blob, BlobState, Job, JobKind, Upload
@@ -79,8 +79,20 @@ class Reshape:
         return _Walk(claim, array).run()
 
     def finish(self, session: maps.AnySession, job: Job) -> None:
-        """Let go of the members whose slots are empty now."""
-        reshaping.let_go(maps.lock(session), actor=job.actor)
+        """Let go of the members whose slots are empty now, and name the others."""
+        job.report = list({row["blob"]: row for row in job.report}.values())
+        if job.report:
+            job.counts = {**job.counts, "lost": len(job.report)}
+        needed = reshaping.let_go(
+            maps.lock(session), actor=job.actor, all_seen=not job.report
+        )
+        if needed:
+            names = ", ".join(f"slot {slot}" for slot in needed)
+            job.problem = (
+                f"Files that could not be written anew still need {names}, so its "
+                "member stays. Look at the report and at the members, then narrow the "
+                "slot again; or retire its member to do without it."
+            )
 
 
 def _live() -> tuple[ColumnElement[bool], ...]:
@@ -171,7 +183,7 @@ class _Walk:
             self._step.count("rewritten")
         except BlobGone:
             self._step.count("gone")
-        except (BlobDamaged, BlobUnreachable, NotTheSame) as error:
+        except (BlobDamaged, BlobUnreachable, NotTheSame, WrongDigest) as error:
             self._step.count("lost")
             why = str(error)
             self._step.report.append({"blob": str(blob.uuid), "why": why})

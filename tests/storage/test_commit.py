@@ -1,14 +1,17 @@
 """The commit of an upload: nothing visible before, everything durable after."""
 
+import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from raid.errors import ArrayReadOnly, MemberFull, NoSpace
 from raid.superblock import StoredState
 from storage import blobs, debts, uploads
-from storage.db import transaction
+from storage.db import db, transaction
 from storage.errors import Fenced, WrongDigest, WrongLength
 from storage.members.local import LocalMember
 from storage.models import (
@@ -401,3 +404,32 @@ def test_a_readonly_array_takes_nothing(store: Store) -> None:
     with pytest.raises(ArrayReadOnly):
         store.put(1000)
     assert store.rows(Blob) == []
+
+
+def test_whoever_comes_late_erases_nothing_that_is_committed_meanwhile(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows of the upload turn into that of the blob between two questions."""
+    data = os.urandom(300 * KIB)
+    asked: list[str] = []
+    with blobs.receive(wanted(data), Body(data), lambda _: None) as incoming:
+
+        def commit() -> None:
+            with store.app.app_context(), transaction() as session:
+                incoming.commit(session)
+
+        def meanwhile(*said: Any) -> None:
+            if not asked and said[2].startswith("SELECT"):
+                asked.append(said[2])
+                thread = threading.Thread(target=commit)
+                thread.start()
+                thread.join()
+
+        monkeypatch.setattr(uploads, "_claim", lambda *_, **__: False)
+        event.listen(db.engine, "after_cursor_execute", meanwhile)
+        try:
+            uploads.undo(store.runtime.array(), incoming.blob, 1, sealed=False)
+        finally:
+            event.remove(db.engine, "after_cursor_execute", meanwhile)
+    assert incoming.committed
+    assert store.get(incoming.blob) == data

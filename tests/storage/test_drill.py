@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import update
 
+from storage import reshaping
 from storage.db import db, release, transaction
 from storage.jobs import drill, runner, table
 from storage.models import Blob, Event, Job, JobKind, JobState
@@ -147,3 +148,15 @@ def test_a_file_that_is_removed_meanwhile_is_no_failure(store: Store) -> None:
     job = run(store)
     assert job.id == number
     assert (job.counts.get("files", 0), job.report) == (0, [])
+
+
+@pytest.mark.sqlite
+def test_a_file_that_waits_for_its_reshape_fails_nothing(store: Store) -> None:
+    """It survives one member until it is written anew for two."""
+    store.put(2 * MIB)
+    table.pause(reshaping.convert("raid6"))
+    job = run(store)
+    assert (job.state, job.report) == (JobState.DONE, [])
+    assert job.counts["unproved"] == 6
+    assert "survive fewer" in (job.problem or "")
+    assert not drill.is_well(job)

@@ -1,20 +1,33 @@
 """Heads: a member that is behind, and one that is ahead of the database."""
 
+import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import delete, insert, update
+from sqlalchemy import RowMapping, delete, insert, select, update
 
 from auth.models import User
 from raid.journal import Entry
-from storage import watch
-from storage.db import transaction, utcnow
+from storage import blobs, membership, watch
+from storage.db import db, release, transaction, utcnow
 from storage.journal import delivery, exporter, heads, snapshots
-from storage.models import ArrayRow, Event, JournalEntry, MemberRow
+from storage.models import (
+    ArrayRow,
+    Blob,
+    Event,
+    JournalEntry,
+    MemberRow,
+    Outbox,
+    Upload,
+)
+from storage.worker import Worker
+from support.arrays import Body
 from support.journal import numbers_on, present, replay
-from support.store import Store
+from support.store import Store, wanted
 
 pytestmark = pytest.mark.sqlite
 
@@ -109,7 +122,7 @@ def test_a_disk_put_back_from_an_old_copy_is_found(written: Store) -> None:
     shutil.rmtree(written.member(1))
     (written.folder / "copy").rename(written.member(1))
     written.tick()
-    assert [row.word for row in written.rows(Event)] == ["member_rolled_back"]
+    assert written.rows(Event)[0].word == "member_rolled_back"
     written.settle()
     run(written)
     assert replay(written.member(1)) == present()
@@ -159,6 +172,49 @@ def test_a_database_older_than_the_members_is_read_only(written: Store) -> None:
     assert written.array_row().readonly
     assert "flask array recover" in (written.array_row().readonly_why or "")
     assert numbers_on(written.member(0)) == [1, 2, 3, 4, 5]
+
+
+def test_a_database_older_than_the_members_undoes_no_upload(written: Store) -> None:
+    """What was on its way when the backup was made has long been acknowledged."""
+    data = os.urandom(300_000)
+    with blobs.receive(wanted(data), Body(data), lambda _: None) as incoming:
+        (upload,) = [dict(row) for row in rows_of(Upload)]
+        with transaction() as session:
+            incoming.commit(session)
+    run(written)
+    held = written.objects()
+    roll_back_database(written, 5)
+    with transaction() as session:
+        session.execute(delete(Blob).where(Blob.uuid == incoming.blob))
+        session.execute(delete(Outbox))
+        session.execute(insert(Upload), [upload])
+    written.restart()
+    written.age_uploads()
+    worker = Worker()
+    worker.tick()
+    assert written.array_row().readonly
+    assert written.objects() == held
+    membership.set_readonly(False)
+    worker.tick()
+    assert written.array_row().readonly
+    assert written.objects() == held
+
+
+def rows_of(model: Any) -> Sequence[RowMapping]:
+    """The rows of a table as values."""
+    found = db.session.execute(select(model.__table__)).mappings().all()
+    release()
+    return found
+
+
+@pytest.mark.threads
+def test_the_threads_of_a_process_look_when_it_starts(written: Store) -> None:
+    roll_back_database(written, 3)
+    watch.start(written.runtime)
+    until = time.monotonic() + 20
+    while not written.array_row().readonly and time.monotonic() < until:
+        time.sleep(0.05)
+    assert written.array_row().readonly
 
 
 def test_a_web_process_looks_for_itself_when_it_starts(written: Store) -> None:

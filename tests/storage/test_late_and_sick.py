@@ -8,13 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from raid.errors import MemberFull
-from storage import blobs, debts, events, services
+from storage import blobs, debts, events, maps, services
 from storage.db import release, transaction
 from storage.members.calls import SystemCalls
 from storage.members.local import LocalMember
-from storage.models import Blob, DebtKind, Reason
+from storage.models import Blob, DebtKind, Event, Reason
 from support.store import KIB, Store
 
 pytestmark = pytest.mark.sqlite
@@ -239,3 +240,22 @@ def test_formatting_that_was_cut_at_its_end_goes_on(
     services.ensure_array()
     store.settle()
     assert store.states() == ["in_sync"] * 4
+
+
+def test_a_member_that_is_older_stays_so_while_the_database_is_away(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = store.runtime
+    own.check_members()
+    own.rolled_back.add(own.array().uuid_of(1))
+
+    def locked(session: object) -> None:
+        raise OperationalError("UPDATE", {}, Exception("database is locked"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(maps, "lock", locked)
+        with pytest.raises(OperationalError):
+            events.welcome(own.array())
+    events.welcome(own.array())
+    assert "member_older" in [event.word for event in store.rows(Event)]
+    assert own.rolled_back == set()

@@ -10,7 +10,7 @@ from files import services
 from files.models import Entry
 from files.uploads import Offer, upload
 from raid.superblock import StoredState, Superblock
-from storage import blobs, reshaping
+from storage import blobs, events, membership, reshaping
 from storage.db import db, release, transaction
 from storage.errors import Refused, SlotGone
 from storage.jobs import reshape, table
@@ -347,3 +347,86 @@ def test_an_upload_into_a_slot_that_was_given_up_is_refused(files: Callable) -> 
             incoming.commit(session)
     live_ones = [b for b in store.rows(Blob) if b.state == BlobState.LIVE]
     assert MIB not in {blob.size for blob in live_ones}
+
+
+@pytest.mark.sqlite
+def test_a_slot_that_a_file_still_needs_is_not_given_up(files: Callable) -> None:
+    """The leaving member is away, and without it one file can't be made."""
+    store, contents = files("raid5")
+    blob = next(b for b in live(store) if b.size == 100_000)
+    reshaping.narrow(3, actor="root")
+    store.lose(3)
+    slot = next(s for s in blob.layout["slots"] if s != 3)
+    path = store.paths(slot, blob.uuid)[0]
+    path.write_bytes(bytes(path.stat().st_size))
+    store.status()
+    done = finish(store)
+    assert done.state == JobState.DONE
+    assert done.counts["lost"] == 1
+    assert "slot 3" in (done.problem or "")
+    entry = store.runtime.array().map.entry(3)
+    assert entry is not None and entry.leaving
+    store.bring_back(3)
+    store.settle()
+    reshaping.narrow(3, actor="root")
+    assert store.array_row().width == 3
+    assert finish(store).problem is None
+    assert len(store.states()) == 3
+    store.member(3).rename(store.folder / "thrown away")
+    store.status()
+    _same(store, contents)
+
+
+@pytest.mark.sqlite
+def test_files_that_nobody_can_make_are_given_up_by_retiring(files: Callable) -> None:
+    store, _ = files("raid5")
+    reshaping.narrow(3)
+    table.cancel(job(store).id)
+    store.lose(3)
+    store.status()
+    membership.retire(3)
+    with pytest.raises(Refused, match="is retired"):
+        membership.retire(3)
+    reshaping.narrow(3)
+    assert finish(store).problem is None
+    assert (len(store.states()), store.array_row().width) == (3, 3)
+
+
+@pytest.mark.sqlite
+def test_a_slot_on_its_way_out_gets_no_other_member(files: Callable) -> None:
+    store, contents = files("raid5")
+    reshaping.narrow(3)
+    with pytest.raises(Refused, match="is being emptied"):
+        membership.replace(3, "file:members/new")
+    assert finish(store).problem is None
+    store.settle()
+    assert store.states() == ["in_sync"] * 3
+    _same(store, contents)
+
+
+@pytest.mark.sqlite
+def test_no_other_shape_before_a_newcomer_has_its_slot(
+    files: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = files("raid5")
+    monkeypatch.setattr(events, "settle", lambda _: 0)
+    membership.replace(3, "file:members/new")
+    store.settle()
+    with pytest.raises(Refused, match="slot 3 is being replaced\\."):
+        reshaping.narrow(3)
+    monkeypatch.undo()
+    assert store.array_row().width == 4
+
+
+@pytest.mark.sqlite
+def test_a_file_that_differs_from_its_receipt_holds_nothing_up(files: Callable) -> None:
+    """What is told of it and what is stored of it differ: people decide."""
+    store, contents = files("raid1")
+    blob = next(b for b in live(store) if b.slots)
+    with transaction() as session:
+        session.get_one(Blob, blob.uuid).sha256 = bytes(32)
+    reshaping.convert("raid5")
+    done = finish(store)
+    assert (done.state, done.counts["lost"]) == (JobState.DONE, 1)
+    assert [row["blob"] for row in done.report] == [str(blob.uuid)]
+    _same(store, contents)

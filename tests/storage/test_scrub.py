@@ -15,6 +15,7 @@ import pytest
 from raid import levels, shards
 from raid.errors import BlobDamaged, BlobUnreachable, MemberFailing
 from raid.manifest import Manifest
+from storage import reshaping
 from storage.db import db, release, transaction, utcnow
 from storage.jobs import runner, scrub, table
 from storage.members.calls import SystemCalls
@@ -511,3 +512,15 @@ def test_a_member_that_rests_is_waited_for_before_the_end(
     job = job_of(number)
     assert job.state == JobState.DONE
     assert job.counts["repaired"] == (1 if returns else 0)
+
+
+@pytest.mark.sqlite
+def test_what_a_slot_on_its_way_out_is_not_given_is_no_damage(store: Store) -> None:
+    """New files put their descriptions on the members that stay."""
+    store.put(300 * KIB)
+    table.pause(reshaping.narrow(3))
+    for size in SIZES:
+        store.put(size)
+    job = run(store)
+    assert (job.state, found(job), job.report) == (JobState.DONE, {}, [])
+    assert store.debts() == []

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from raid.errors import MemberFailing
-from raid.superblock import Superblock
-from storage import membership, services, upkeep
+from raid.superblock import StoredState, Superblock
+from storage import maps, membership, services, upkeep
+from storage.db import transaction
 from storage.errors import Refused
 from storage.jobs import runner
 from storage.members.local import LocalMember
@@ -131,6 +132,24 @@ def test_never_while_the_member_may_still_be_needed(
     finish(eager)
     assert eager.states() == ["in_sync"] * 4
     eager.check()
+
+
+@pytest.mark.sqlite
+def test_never_for_a_member_that_is_needed_since_a_moment(eager: Store) -> None:
+    """Another worker, to which another member is away, changed the map meanwhile."""
+    membership.add_spare("file:members/spare")
+    finish(eager)
+    eager.lose(1)
+    seen = _look(eager)
+    with transaction() as session:
+        locked = maps.lock(session)
+        locked.set_state(locked.by_slot()[2], StoredState.STALE)
+    with pytest.raises(Refused, match="Slot 1 is needed"):
+        upkeep.take_over(seen)
+    assert eager.states() == ["in_sync", "in_sync", "stale", "in_sync"]
+    eager.bring_back(1)
+    finish(eager)
+    assert eager.states() == ["in_sync"] * 4
 
 
 @pytest.mark.sqlite

@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 from sqlalchemy.exc import OperationalError
 
-from storage import uploads, watch, worker
+from storage import debts, purge, uploads, watch, worker
 from storage.errors import Fenced
 from storage.models import Debt, Upload
 from storage.worker import Worker
@@ -77,6 +77,20 @@ def test_one_step_that_fails_leaves_the_others_their_turn(
     assert set(store.states()) == {"in_sync"}
 
 
+@pytest.mark.sqlite
+def test_a_mistake_in_one_step_leaves_the_others_their_turn(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody thought of must not keep the journal from the members."""
+
+    def broken(*_: object) -> int:
+        raise KeyError(3)
+
+    monkeypatch.setattr(worker.events, "settle", broken)
+    store.tick()
+    assert store.array_row().journal_number
+
+
 def test_without_an_array_it_waits(make_app: Callable[..., Flask]) -> None:
     """A worker may be there before the array is."""
     app = make_app(members=False)
@@ -94,6 +108,23 @@ def test_abandoned_uploads_are_found_by_their_silence(store: Store) -> None:
     store.settle()
     assert store.rows(Upload) == []
     assert store.objects() == set()
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(("module", "name"), [(debts, "pay"), (purge, "run")])
+def test_long_work_leaves_the_others_their_turn(
+    store: Store, monkeypatch: pytest.MonkeyPatch, module: object, name: str
+) -> None:
+    """A member that was away for days is owed hours of work; the journal can't wait."""
+    monkeypatch.setattr(worker, "TURN_SECONDS", 0.05, raising=False)
+
+    def endless(array: object, stop: Callable[[], bool]) -> int:
+        _until(stop, 5)
+        return 1
+
+    monkeypatch.setattr(module, name, endless)
+    assert store.tick()
+    assert store.array_row().journal_number
 
 
 @pytest.mark.threads
