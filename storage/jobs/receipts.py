@@ -23,6 +23,7 @@ from raid.manifest import Form, Manifest
 from raid.reader import BlobRef, load_manifest, read
 from storage import history, maps
 from storage.blobref import reference
+from storage.clock import AHEAD
 from storage.db import db, release, transaction, utcnow
 from storage.errors import NotNow
 from storage.jobs import runner, table
@@ -220,7 +221,11 @@ def request() -> int:
     now = utcnow()
     last = db.session.execute(
         select(Job.created_at, Job.finished_at)
-        .where(Job.kind == JobKind.RECEIPTS, Job.state == JobState.DONE)
+        .where(
+            Job.kind == JobKind.RECEIPTS,
+            Job.state == JobState.DONE,
+            Job.finished_at <= now + AHEAD,
+        )
         .order_by(Job.id.desc())
         .limit(1)
     ).one_or_none()

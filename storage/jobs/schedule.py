@@ -8,11 +8,12 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from flask import current_app
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import defer
 
 from raid.array import Array
 from storage import maps
+from storage.clock import AHEAD
 from storage.db import db, release, transaction, utcnow
 from storage.jobs import runner, scrub, table
 from storage.models import ArrayRow, Blob, BlobState, Job, JobKind, JobState
@@ -29,7 +30,7 @@ def last_full_scrub() -> Job | None:
     """Return the last scrub that looked at every object."""
     found = db.session.scalars(
         select(Job)
-        .where(Job.kind == JobKind.SCRUB, Job.state == JobState.DONE)
+        .where(Job.kind == JobKind.SCRUB, Job.state == JobState.DONE, _believed())
         .order_by(Job.finished_at.desc())
         .limit(_LOOKED_AT)
         .options(defer(Job.report))
@@ -106,8 +107,15 @@ def _after(kind: JobKind, period: timedelta) -> datetime | None:
 
 def _last_end(kind: JobKind) -> datetime | None:
     return db.session.scalar(
-        select(func.max(Job.finished_at)).where(Job.kind == kind, Job.state.in_(_ENDED))
+        select(func.max(Job.finished_at)).where(
+            Job.kind == kind, Job.state.in_(_ENDED), _believed()
+        )
     )
+
+
+def _believed() -> ColumnElement[bool]:
+    """Match what did not end in the future: then a clock was wrong."""
+    return Job.finished_at <= utcnow() + AHEAD
 
 
 def _made_at() -> datetime | None:

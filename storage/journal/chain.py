@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from raid.journal import FLAGS_AT, NO_HASH, Entry, EntryFlag, hash_of
 from storage import maps
+from storage.clock import AHEAD
 from storage.db import utcnow
 from storage.models import ArrayRow, JournalEntry
 
@@ -105,7 +106,9 @@ def is_busy(session: maps.AnySession, tail: Tail) -> bool:
     newest = session.scalar(select(func.max(JournalEntry.made_at)).where(_after(tail)))
     if newest is None:
         return False
-    if newest > utcnow() - timedelta(seconds=ABANDONED_SECONDS):
+    age = utcnow() - newest
+    # One from the future was written while a clock was wrong, and says nothing.
+    if -AHEAD < age < timedelta(seconds=ABANDONED_SECONDS):
         return True
     drop_unpublished(session, tail)
     return False

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from raid.journal import EntryFlag
 from storage import blobs, clock, debts, uploads
 from storage.db import db, release, transaction, utcnow
 from storage.errors import Fenced
-from storage.jobs import runner, table
-from storage.models import Blob, Debt, Job, JobKind, JobState, Upload
+from storage.jobs import receipts, runner, schedule, table
+from storage.journal import chain, exporter
+from storage.models import ArrayRow, Blob, Debt, Job, JobKind, JobState, Upload
 from storage.runtime import runtime
 from support.arrays import Body
 from support.clock import Clock
@@ -302,3 +304,48 @@ def test_a_lease_from_the_future_does_not_stop_a_job(
     _other_worker()
     assert runner.run_step(store.runtime.array(), number) == 0, "a true lease holds"
     assert datetime.now(UTC) < (_job().lease_until or utcnow())
+
+
+# -- what comes by itself
+
+
+@pytest.mark.parametrize("kind", [JobKind.SCRUB, JobKind.DRILL, JobKind.SWEEP])
+def test_what_ended_in_the_future_puts_nothing_off(
+    store: Store, wall: Clock, kind: JobKind
+) -> None:
+    """The clock was years ahead while a job ended; the next one is due as ever."""
+    store.put(10)
+    wall.jump(days=3000)
+    with transaction() as session:
+        session.add(Job(kind=kind, state=JobState.DONE, finished_at=utcnow()))
+    wall.right()
+    with transaction() as session:
+        long_ago = utcnow() - 50 * DAY
+        session.execute(update(ArrayRow).values(created_at=long_ago))
+    schedule.run(store.runtime.array())
+    assert kind in {job.kind for job in store.rows(Job) if job.state == JobState.QUEUED}
+
+
+def test_receipts_of_the_future_put_nothing_off(store: Store, wall: Clock) -> None:
+    wall.jump(days=3000)
+    with transaction() as session:
+        ended = {"state": JobState.DONE, "finished_at": utcnow()}
+        session.add(Job(kind=JobKind.RECEIPTS, **ended))
+    wall.right()
+    blob = store.put(10)
+    with transaction() as session:
+        session.get_one(Blob, blob.uuid).created_at = utcnow() - DAY
+    assert receipts.request() == 1
+
+
+def test_a_snapshot_from_the_future_does_not_stop_the_journal(
+    store: Store, wall: Clock
+) -> None:
+    """Whoever began it died while the clock was ahead."""
+    wall.jump(days=3000)
+    with transaction() as session:
+        tail = chain.lock(session)
+        tail.add(session, b"", EntryFlag.SNAPSHOT | EntryFlag.FIRST)
+    wall.right()
+    exporter.run(store.runtime.array())
+    assert store.array_row().journal_number
