@@ -53,18 +53,32 @@ class MemberForm(ArrayForm):
         return self.row.slot
 
 
-class FailForm(MemberForm):
-    """A member to be taken out of use; one that is needed only with `force`."""
+class ForcedForm(MemberForm):
+    """A member to do without; when it is needed, only with `force`."""
 
-    force = BooleanField("Fail it all the same")
+    force = BooleanField("Do it all the same")
     costs = ""
-    """What taking it out of use would cost, once it was refused because of that."""
+    """What doing without it would cost, once it was refused because of that."""
 
     def blame(self, error: Exception) -> None:
-        """Say why beside the member; one that is needed may be failed all the same."""
+        """Say why beside the member; what is needed can be done without by force."""
         self.member.errors = [str(error)]
         if isinstance(error, Needed):
-            self.costs = queries.without(self.slot)
+            self.costs = self.cost()
+
+    def cost(self) -> str:
+        """Return what it would cost."""
+        raise NotImplementedError
+
+
+class FailForm(ForcedForm):
+    """A member to be taken out of use."""
+
+    force = BooleanField("Fail it all the same")
+
+    def cost(self) -> str:
+        """Return what can't be read or stored until it is taken back."""
+        return queries.without(self.slot)
 
 
 class NoSlot(ValueError):
@@ -74,8 +88,14 @@ class NoSlot(ValueError):
         super().__init__("This member has no slot, so only retiring it is possible.")
 
 
-class ReplaceForm(MemberForm):
+class ReplaceForm(ForcedForm):
     """A member, and where the one is that takes its slot."""
+
+    force = BooleanField("Replace it all the same")
+
+    def cost(self) -> str:
+        """Return how many files are given up with it."""
+        return queries.given_up(self.slot)
 
     url = StringField("New member", [_URL, Length(max=_LONGEST)])
 

@@ -30,8 +30,14 @@ class EventTerm(Term):
         >>> EVENTS["member_failed"].sentence(2, {"why": "By hand."})
         'The member of slot 2 is faulty and is not used any more. By hand.'
         """
-        known = {"slot": slot, **{name: str(value) for name, value in fields.items()}}
+        known = {"slot": slot, **{n: _shown(value) for n, value in fields.items()}}
         return self.says.format_map(_Gaps(known)).rstrip()
+
+
+def _shown(value: object) -> str:
+    """Return a field as people write it: in sync, where a row has in_sync."""
+    text = str(value)
+    return text.replace("_", " ") if text in STORED_STATES else text
 
 
 class _Gaps(dict[str, Any]):
@@ -98,6 +104,17 @@ EVENTS = _by_word(
         "A member was taken out of use.",
         "The member of slot {slot} is faulty and is not used any more. {why}",
         warns=True,
+    ),
+    EventTerm(
+        "member_away",
+        "A member can't be used for now; nothing is done to what it holds.",
+        "The member of slot {slot} is away. {why}",
+        warns=True,
+    ),
+    EventTerm(
+        "member_back",
+        "A member that was away can be used again.",
+        "The member of slot {slot} is back.",
     ),
     EventTerm(
         "member_taken_back",

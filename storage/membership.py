@@ -20,7 +20,7 @@ from raid.array import Array
 from raid.assemble import Problem, inspect
 from raid.errors import MemberError
 from raid.superblock import StoredState
-from storage import history, maps, purge, services, succession
+from storage import history, maps, outlook, purge, services, succession
 from storage.db import transaction
 from storage.errors import CannotCreate, Needed, Refused
 from storage.jobs import table
@@ -74,21 +74,26 @@ def readd(slot: int, *, actor: str | None = None) -> None:
         )
 
 
-def replace(slot: int, url: str, *, actor: str | None = None) -> UUID:
+def replace(
+    slot: int, url: str, *, actor: str | None = None, force: bool = False
+) -> UUID:
     """Put the member at a url into a slot; returns its uuid.
 
     While the old member serves, what it holds is copied first and it stays in use
-    meanwhile. Otherwise the new one takes the slot at once and is rebuilt.
+    meanwhile. Otherwise the new one takes the slot at once and is rebuilt, and the old
+    one is ended for ever: without force only when every file can do without it.
     """
-    with _change() as (_, locked):
+    force = force or not outlook.is_needed(slot)
+    with _change() as (array, locked):
         _refuse_second(locked, slot)
+        _spare_what_is_needed(array, locked, slot, force=force)
         known = _spare_at(locked, url)
     if known is None:
         uuid = _enlist(url, actor, slot)
     else:
         uuid = known.uuid
         services.format_new()
-    seat(slot, uuid, actor=actor, force=True)
+    seat(slot, uuid, actor=actor, force=force)
     return uuid
 
 
@@ -113,17 +118,30 @@ def seat(
                 "The spare is not there any more, so the slot was not given to it. "
                 "Nothing was changed. Try again."
             )
-        if old.state in _SERVES and _is_here(array, slot):
+        if _serves(array, old):
             _begin_copy(locked, slot, new, actor)
             return
-        gone = old.state == StoredState.RETIRED
-        _keep_enough(array, locked, slot, force=force or gone)
+        _spare_what_is_needed(array, locked, slot, force=force)
         succession.succeed(
             locked, old, new, StoredState.REBUILDING, actor=actor, why=why
         )
         table.add(
             locked.session, JobKind.REBUILD, member=new.uuid, slot=slot, actor=actor
         )
+
+
+def _serves(array: Array, member: maps.LockedMember) -> bool:
+    slot = member.slot
+    return member.state in _SERVES and slot is not None and _is_here(array, slot)
+
+
+def _spare_what_is_needed(
+    array: Array, locked: maps.LockedMap, slot: int, *, force: bool
+) -> None:
+    """Refuse to give up for ever what a member holds that does not serve now."""
+    old = _in_slot(locked, slot)
+    if old.state != StoredState.RETIRED and not _serves(array, old):
+        _keep_enough(array, locked, slot, force=force)
 
 
 def _begin_copy(

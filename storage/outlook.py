@@ -19,10 +19,10 @@ from sqlalchemy import cast as sql_cast
 
 from raid.array import ArrayMap
 from raid.superblock import StoredState
-from storage.db import db
+from storage.db import db, release
 from storage.jobs.filling import Cursor
 from storage.models import Blob, BlobState, Debt, DebtKind, Job, JobKind, JobState
-from storage.runtime import Runtime, Snapshot
+from storage.runtime import Runtime, Snapshot, runtime
 from storage.shares import slots_of
 
 KEEP_SECONDS = 5.0
@@ -158,6 +158,14 @@ def count(seen: Snapshot) -> Outlook:
         in_pairs=seen.map.level.value == "raid10",
         rebuilding=frozenset(unfilled),
     )
+
+
+def is_needed(slot: int) -> bool:
+    """Tell whether a file is, or may be, lost with what the member of a slot holds."""
+    seen = runtime().snapshot()
+    needed = seen is None or count(seen).fate(slot).lost > 0
+    release()
+    return needed
 
 
 def _unfilled(array: ArrayMap) -> dict[int, UUID | None]:

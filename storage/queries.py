@@ -216,6 +216,14 @@ def without(slot: int) -> str:
     return words.without(ahead.fate(slot).lost, at_most=ahead.at_most, stores=stores)
 
 
+def given_up(slot: int) -> str:
+    """Return what it would cost if the member of a slot were ended for ever."""
+    seen = runtime().snapshot()
+    assert seen is not None  # its member was just found
+    ahead = outlook.count(seen)
+    return words.given_up(ahead.fate(slot).lost, at_most=ahead.at_most)
+
+
 def _for_administrators(seen: Snapshot, row: ArrayRow, ahead: Outlook) -> str:
     if seen.state == ArrayState.CLEAN:
         return words.clean(row.width, seen.map.shape.m, ahead.below_promise)

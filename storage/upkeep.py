@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from raid.array import Array
 from raid.superblock import StoredState
-from storage import events, membership, services
+from storage import absences, events, membership, services
 from storage.db import db, release, utcnow
 from storage.errors import Refused
 from storage.models import MemberRow
@@ -28,10 +28,14 @@ _LOG = logging.getLogger("holdfast.array")
 
 
 def watch_members(array: Array) -> int:
-    """Fail sick members, let spares step in, finish what was half formatted."""
+    """Fail sick members, let spares step in, finish what was half formatted.
+
+    Whoever went away or came back meanwhile becomes an event.
+    """
     if array.map.readonly:
         return 0
-    return fail_sick(array) + take_over(array) + _finish_formatting()
+    done = fail_sick(array) + take_over(array) + _finish_formatting()
+    return done + absences.watch(array)
 
 
 def fail_sick(array: Array) -> int:

@@ -176,7 +176,8 @@ def readd(form: forms.MemberForm) -> str:
 @_form
 def replace(form: forms.ReplaceForm) -> str:
     """Give a slot to a new member."""
-    membership.replace(form.slot, str(form.url.data).strip(), actor=_actor())
+    url, force = str(form.url.data).strip(), form.force.data
+    membership.replace(form.slot, url, actor=_actor(), force=force)
     return f"{form.name} is being replaced."
 
 

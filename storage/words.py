@@ -204,6 +204,18 @@ def without(files: int, *, at_most: bool, stores: bool) -> str:
     return f"Without it {upto}{them} can't be read{also} {until}."
 
 
+def given_up(files: int, *, at_most: bool) -> str:
+    """Say to an administrator what is lost with a member that is replaced by force.
+
+    >>> given_up(2, at_most=False)
+    'Its disk is given up for ever, even if it comes back: 2 files need it.'
+    """
+    them = "one file needs it" if files == 1 else f"{files:,} files need it"
+    upto = "up to " if at_most and files > 1 else ""
+    needed = f"{upto}{them}" if files else "no file needs it"
+    return f"Its disk is given up for ever, even if it comes back: {needed}."
+
+
 def behind(waiting: int, seconds: float) -> str:
     """Say what would be lost if the database were lost now.
 

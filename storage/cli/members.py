@@ -71,10 +71,11 @@ def readd(slot: int) -> None:
 @array.command("replace")
 @click.argument("slot", type=int)
 @click.argument("url")
-def replace(slot: int, url: str) -> None:
+@click.option("--force", is_flag=True, help="Even if files are lost with the old one.")
+def replace(slot: int, url: str, force: bool) -> None:
     """Put a new member, in an empty place, into a slot."""
     _do(
-        lambda: membership.replace(slot, url, actor=_actor()),
+        lambda: membership.replace(slot, url, actor=_actor(), force=force),
         f"Slot {slot} gets the member at {url}; the worker fills it. "
         "Watch it with: flask array rebuild --wait.",
     )

@@ -494,3 +494,23 @@ def test_table_and_page_agree_on_the_pace(store: Store) -> None:
     table.set_pace(33)
     found = store.status().upkeep
     assert found is not None and found.pace == 33
+
+
+def test_a_needed_member_is_replaced_only_by_somebody_who_says_so(
+    store: Store, admin: Person
+) -> None:
+    store.put(1000)
+    store.put(2_000_000)
+    store.lose(2)
+    store.lose(3)
+    store.runtime.check_members()
+    sent = {"member": "Member 2", "url": "file:members/new"}
+    refused = admin.post("/array/replace", **sent)
+    assert refused.status_code == 409
+    assert "Slot 2 is needed" in words(refused)
+    assert "given up for ever, even if it comes back: one file needs it" in (
+        words(refused)
+    )
+    assert not (store.folder / "new").exists()
+    assert admin.post("/array/replace", **sent, force="y").status_code == 303
+    assert store.states()[2] == "rebuilding"

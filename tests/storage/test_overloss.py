@@ -77,8 +77,12 @@ def test_two_are_lost_for_good_in_raid5(store: Store) -> None:
     store.runtime.check_members()
     with pytest.raises(Refused, match="is needed"):
         membership.retire(1)
-    membership.replace(0, "file:members/new0")
-    membership.replace(1, "file:members/new1")
+    for slot in (0, 1):
+        with pytest.raises(Refused, match="is needed"):
+            membership.replace(slot, f"file:members/new{slot}")
+    assert not (store.folder / "new0").exists()
+    membership.replace(0, "file:members/new0", force=True)
+    membership.replace(1, "file:members/new1", force=True)
     finish(store)
     rebuilds = jobs(store, JobKind.REBUILD)
     assert len(rebuilds) == 2
