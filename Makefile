@@ -1,7 +1,8 @@
 # Two commands: `make run` serves, `make test` is the whole gate. The rest helps developers.
 
 PY := .venv/bin/python
-PYTEST := $(PY) -m pytest -n auto --dist loadfile
+# One process more than there are processors: servers, disks and browsers are waited for.
+PYTEST := $(PY) -m pytest -n $(shell expr $$(nproc) + 1) --dist loadfile
 RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 

@@ -97,7 +97,7 @@ class Acceptance:
         if not self.quick or name == "odd":
             return source
         kept = sorted(path for path in source.rglob("*") if _is_plain(path))
-        for path in kept[:: max(1, len(kept) // 60)]:
+        for path in kept[:: max(1, len(kept) // 30)]:
             copy = target / path.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)

@@ -12,8 +12,9 @@ import socket
 import statistics
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -164,3 +165,28 @@ def resident(pid: int) -> int:
     """The resident memory of a process in bytes."""
     fields = Path(f"/proc/{pid}/statm").read_text().split()
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Peak:
+    """The highest resident memory of some processes while something runs, in bytes."""
+
+    def __init__(self, pids: Iterable[int]) -> None:
+        self.bytes = 0
+        self._pids = list(pids)
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._sample)
+
+    def __enter__(self) -> "Peak":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while not self._done.wait(0.005):
+            try:
+                self.bytes = max(self.bytes, *map(resident, self._pids))
+            except (FileNotFoundError, ProcessLookupError):  # it has ended
+                return

@@ -13,13 +13,10 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
-
-from benchmarks.common import KIB, MIB, ROOT, Row, report, scratch
+from benchmarks.common import KIB, MIB, ROOT, Peak, Row, report, resident, scratch
 from storage.jobs import table
 from support.client import Client
 from support.site import Site, until
@@ -27,31 +24,6 @@ from support.site import Site, until
 BOUND = 64
 CATALOGUE = 96
 Step = Callable[[], None]
-
-
-class Peak:
-    """The highest resident memory of a process while something runs."""
-
-    def __init__(self, pid: int) -> None:
-        self._process = psutil.Process(pid)
-        self.bytes = 0
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._sample)
-
-    def __enter__(self) -> "Peak":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _sample(self) -> None:
-        while not self._done.wait(0.005):
-            try:
-                self.bytes = max(self.bytes, self._process.memory_info().rss)
-            except psutil.NoSuchProcess:
-                return
 
 
 def main() -> int:
@@ -122,7 +94,7 @@ def _job(site: Site, name: str, step: Step) -> Row:
     site.server.restart()
     pid = site.server.worker_pid()
     idle = _settled(pid)
-    with Peak(pid) as peak:
+    with Peak([pid]) as peak:
         step()
         until(lambda: not _busy(site), 1800, 0.5)
     row = Row(name, "MiB", BOUND, most=True, must=True)
@@ -143,7 +115,7 @@ def _settled(pid: int) -> int:
     seen = [0]
 
     def calm() -> bool:
-        seen.append(psutil.Process(pid).memory_info().rss)
+        seen.append(resident(pid))
         return seen[-1] > 30 * MIB and seen[-1] == seen[-2]
 
     until(calm, 30, 1.0)
@@ -170,7 +142,7 @@ def _peak_of(site: Site, *words: str) -> int:
     with subprocess.Popen(
         command, env=site.server.environment, cwd=ROOT, stdout=quiet
     ) as child:
-        with Peak(child.pid) as peak:
+        with Peak([child.pid]) as peak:
             child.wait()
         assert child.returncode == 0, words
     return peak.bytes

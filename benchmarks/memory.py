@@ -13,33 +13,11 @@ import threading
 import time
 from collections.abc import Iterator
 
-from benchmarks.common import MIB, Row, report, resident, scratch
+from benchmarks.common import MIB, Peak, Row, report, resident, scratch
 from support.client import Client, pieces
 from support.site import Site
 
 FIRST, FURTHER = 48, 40
-
-
-class Peak:
-    """The highest resident memory of the web processes while something runs."""
-
-    def __init__(self, site: Site) -> None:
-        self.pids = site.server.web_pids()
-        self.bytes = 0
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._sample)
-
-    def __enter__(self) -> "Peak":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _sample(self) -> None:
-        while not self._done.wait(0.005):
-            self.bytes = max(self.bytes, *(resident(pid) for pid in self.pids))
 
 
 def _body(size: int) -> Iterator[bytes]:
@@ -67,7 +45,7 @@ def _at_once(site: Site, work: object, names: list[str], size: int) -> float:
         threading.Thread(target=work, args=(site.person("bench").twin(), name, size))
         for name in names
     ]
-    with Peak(site) as peak:
+    with Peak(site.server.web_pids()) as peak:
         for thread in threads:
             thread.start()
         for thread in threads:
