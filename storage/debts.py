@@ -6,8 +6,8 @@ when the member has the object, verified. Damage is one, too: see `storage.damag
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +33,8 @@ from storage.runtime import runtime
 
 TAKES_WRITES = (StoredState.IN_SYNC, StoredState.REBUILDING)
 BATCH = 50
+CLAIM_SECONDS = 20.0
+"""For so long a batch is its payer's alone; of one that was killed it is due again."""
 FIRST_WAIT = 5.0
 LONGEST_WAIT = 60.0
 LONGEST_WAIT_HOPELESS = 3600.0
@@ -165,12 +167,18 @@ class Due:
 
 
 @dataclass
-class _Outcome:
-    """What became of a batch of debts."""
+class _Batch:
+    """Some debts that nobody else pays for a while, and what became of them."""
 
-    paid: list[Due]
-    late: list[Due]
-    hopeless: list[Due]
+    due: list[Due]
+    until: datetime
+    paid: list[Due] = field(default_factory=list)
+    late: list[Due] = field(default_factory=list)
+    hopeless: list[Due] = field(default_factory=list)
+
+    def untried(self) -> list[Due]:
+        """Return those that were not come to."""
+        return self.due[len(self.paid) + len(self.late) + len(self.hopeless) :]
 
 
 def pay(array: Array, stop: Stop = lambda: False) -> int:
@@ -179,67 +187,90 @@ def pay(array: Array, stop: Stop = lambda: False) -> int:
     for member in array.takers():
         seat = array.seat(member)
         while seat is not None and not stop():
-            due = _due(member)
-            if not due:
+            batch = _claim(member)
+            if not batch.due:
                 break
-            outcome = _Outcome([], [], [])
             source = None if seat[0] is array else array
-            go_on = _pay_batch(*seat, due, outcome, stop, source)
-            _write_down(outcome)
-            paid += len(outcome.paid)
+            go_on = _pay_batch(*seat, batch, stop, source)
+            _write_down(batch)
+            paid += len(batch.paid)
             if not go_on:
                 break
     return paid
 
 
-def _due(member: UUID) -> list[Due]:
+def _claim(member: UUID) -> _Batch:
+    """Take some of what is due to a member, unless another payer is faster.
+
+    Two that repair one object would move each other's work aside.
+    """
     now = utcnow()
-    rows = db.session.execute(
-        select(
-            Debt.id,
-            Debt.member_uuid,
-            Debt.kind,
-            Debt.blob,
-            Debt.segment,
-            Debt.role,
-            Debt.tries,
-        )
+    batch = _Batch([], now + timedelta(seconds=CLAIM_SECONDS))
+    is_due = (Debt.due_at <= now) | (Debt.due_at > now + _LATEST_DUE)
+    wanted = (
+        select(Debt.id)
         .where(
             Debt.member_uuid == member,
             Debt.kind.in_([DebtKind.SHARD, DebtKind.MANIFEST]),
-            (Debt.due_at <= now) | (Debt.due_at > now + _LATEST_DUE),
+            is_due,
         )
         .order_by(Debt.blob, Debt.kind, Debt.segment)
         .limit(BATCH)
-    ).all()
+    )
+    ids = db.session.scalars(wanted).all()
     release()
-    return [Due(*row) for row in rows]
+    if not ids:
+        return batch
+    with transaction() as session:
+        taken = session.execute(
+            update(Debt)
+            .where(Debt.id.in_(ids), is_due)
+            .values(due_at=batch.until)
+            .returning(*_COLUMNS),
+            execution_options={"synchronize_session": False},
+        ).all()
+    batch.due = sorted((Due(*row) for row in taken), key=_in_order)
+    return batch
+
+
+_COLUMNS = (
+    Debt.id,
+    Debt.member_uuid,
+    Debt.kind,
+    Debt.blob,
+    Debt.segment,
+    Debt.role,
+    Debt.tries,
+)
+
+
+def _in_order(due: Due) -> tuple[UUID, str, int]:
+    return due.blob, due.kind, due.segment
 
 
 def _pay_batch(
     array: Array,
     slot: int,
-    due: list[Due],
-    outcome: _Outcome,
+    batch: _Batch,
     stop: Stop,
     source: Array | None = None,
 ) -> bool:
     """Pay one after the other; False when the member itself made trouble."""
-    for debt in due:
+    for debt in batch.due:
         if stop():
             return False
         try:
             _pay(array, slot, debt, source)
-            outcome.paid.append(debt)
+            batch.paid.append(debt)
         except MemberError as error:
-            outcome.late.append(debt)
+            batch.late.append(debt)
             _report(debt, slot, error)
             return False
         except BlobDamaged as error:
-            outcome.hopeless.append(debt)
+            batch.hopeless.append(debt)
             _report(debt, slot, error)
         except RaidError as error:
-            outcome.late.append(debt)
+            batch.late.append(debt)
             _report(debt, slot, error)
     return True
 
@@ -271,14 +302,15 @@ def _pay(array: Array, slot: int, debt: Due, source: Array | None = None) -> Non
     supply.take_back_dead(array, slot, {debt.blob: keys})
 
 
-def _write_down(outcome: _Outcome) -> None:
+def _write_down(batch: _Batch) -> None:
     """Let paid debts go, put the others off, and mark what can't be repaired."""
-    touched = {debt.blob for debt in outcome.paid}
+    touched = {debt.blob for debt in batch.paid}
     with transaction() as session:
-        _forget(session, outcome.paid)
-        for debt in [*outcome.late, *outcome.hopeless]:
-            _put_off(session, debt, hopeless=debt in outcome.hopeless)
-        damaged = {debt.blob for debt in outcome.hopeless}
+        _forget(session, batch.paid)
+        for debt in [*batch.late, *batch.hopeless]:
+            _put_off(session, debt, hopeless=debt in batch.hopeless)
+        _let_go(session, batch)
+        damaged = {debt.blob for debt in batch.hopeless}
         if damaged:
             session.execute(
                 update(Blob).where(Blob.uuid.in_(damaged)).values(damaged=True)
@@ -289,6 +321,18 @@ def _write_down(outcome: _Outcome) -> None:
 def _forget(session: maps.AnySession, paid: list[Due]) -> None:
     for debt in paid:
         session.execute(delete(Debt).where(*_same(debt)))
+
+
+def _let_go(session: maps.AnySession, batch: _Batch) -> None:
+    """Make due again, for anybody, what was not come to."""
+    ids = [debt.id for debt in batch.untried()]
+    if ids:
+        session.execute(
+            update(Debt)
+            .where(Debt.id.in_(ids), Debt.due_at == batch.until)
+            .values(due_at=utcnow()),
+            execution_options={"synchronize_session": False},
+        )
 
 
 def _same(debt: Due) -> tuple[Any, ...]:

@@ -287,7 +287,7 @@ def _write_down(claim: Claim, step: Step, seconds: float) -> bool:
             return False
         if step.also is not None:
             step.also(session)
-        job.cursor, job.problem = step.cursor, None
+        job.cursor = step.cursor
         job.done_bytes += step.bytes
         job.done_objects += step.objects
         job.seconds += seconds

@@ -34,6 +34,9 @@ SUSPICIOUS = 8
 PAY_SECONDS = 1.0
 """How long a step pays debts; one is always tried."""
 
+OTHERS_SECONDS = 0.5
+"""How long to wait when the rest is just being paid by others."""
+
 MOST_WAITS = 5
 WAIT_SECONDS = 5.0
 """How often, and how long, a member is waited for that rests: a bad sector makes it."""
@@ -213,10 +216,11 @@ def _measure(session: maps.AnySession, piece: Piece) -> None:
 def _pay(claim: Claim, array: Array) -> Step:
     """Pay what was found, then count how much of the report is whole again."""
     until = time.monotonic() + PAY_SECONDS
-    debts.pay(array, lambda: time.monotonic() >= until)
+    paid = debts.pay(array, lambda: time.monotonic() >= until)
     step = Step(cursor=claim.cursor)
     writable = array.writable()
     if _untried(array, writable):
+        step.wait = 0.0 if paid else OTHERS_SECONDS
         return step
     tries = int((claim.cursor or "").removeprefix(_REPAIRS) or 0)
     resting = [e.slot for e in array.map.slots if e.state in debts.TAKES_WRITES]

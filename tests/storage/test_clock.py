@@ -189,10 +189,10 @@ def test_debts_are_paid_although_they_were_put_off_for_a_day(
         )
     wall.right()
     member = store.debts()[0].member_uuid
-    assert len(debts._due(member)) == 1
+    assert len(debts._claim(member).due) == 1
     with transaction() as session:
         session.execute(update(Debt).values(due_at=utcnow() + timedelta(seconds=3600)))
-    assert debts._due(member) == []
+    assert debts._claim(member).due == []
     store.bring_back(0)
     store.settle()
     assert store.debts() == []

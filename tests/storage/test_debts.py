@@ -1,6 +1,7 @@
 """Members that miss writes, come back and catch up; damage found by readers."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -291,19 +292,20 @@ def test_stopping_in_the_middle_keeps_count(store: Store) -> None:
 
 
 def test_two_workers_pay_the_same_debt(store: Store) -> None:
-    """The second finds it done: same bytes, no quarantine."""
+    """The second, late after the first was paused, finds it done: no quarantine."""
     store.lose(0)
     store.put(2 * MIB)
     store.bring_back(0)
     store.runtime.check_members()
     array = store.runtime.array()
     events.welcome(array)
-    due = debts._due(array.uuid_of(0))
+    due = debts._claim(array.uuid_of(0)).due
     for _ in range(2):
         for debt in due:
             debts._pay(array, 0, debt)
     assert not any(store.folder.glob("*/quarantine/*"))
     assert len(store.rows(Debt)) == len(due) == 1
+    store.make_due()
     store.settle()
     store.check()
 
@@ -330,3 +332,67 @@ def test_random_bytes_are_random(store: Store) -> None:
     """The control of these tests: two blobs never have the same bytes."""
     assert os.urandom(32) != os.urandom(32)
     assert store.put(1000).root != store.put(1000).root
+
+
+def test_two_payers_never_pay_the_same(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one begins while the first is at its first object."""
+    store.lose(1)
+    for size in SIZES * 2:
+        store.put(size)
+    store.bring_back(1)
+    store.runtime.check_members()
+    store.runtime.forget_map()
+    events.welcome(store.runtime.array())
+    store.runtime.forget_map()
+    array, real, paid = store.runtime.array(), debts._pay, []
+
+    def pay(*values: object) -> None:
+        paid.append(values[2])
+        if len(paid) == 1:
+            assert debts.pay(array) == 0
+        real(*values)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(debts, "_pay", pay)
+    owed = len(store.debts())
+    assert owed > 3
+    assert debts.pay(array) == owed == len(paid)
+    assert store.debts() == []
+
+
+def test_what_a_payer_did_not_come_to_is_due_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.lose(1)
+    for size in SIZES:
+        store.put(size)
+    store.bring_back(1)
+    store.runtime.check_members()
+    store.runtime.forget_map()
+    events.welcome(store.runtime.array())
+    store.runtime.forget_map()
+    array, paid, real = store.runtime.array(), [], debts._pay
+    monkeypatch.setattr(debts, "_pay", lambda *known: paid.append(real(*known)))
+    assert debts.pay(array, lambda: len(paid) == 1) == 1
+    assert len(store.debts()) == len(SIZES) - 1
+    assert debts.pay(array) == len(SIZES) - 1
+
+
+def test_what_a_killed_payer_took_is_paid_by_another(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(debts, "CLAIM_SECONDS", 0.2)
+    store.lose(1)
+    store.put(1000)
+    store.bring_back(1)
+    store.runtime.check_members()
+    store.runtime.forget_map()
+    events.welcome(store.runtime.array())
+    store.runtime.forget_map()
+    (owed,) = store.debts()
+    assert len(debts._claim(owed.member_uuid).due) == 1
+    array = store.runtime.array()
+    assert debts.pay(array) == 0
+    time.sleep(0.25)
+    assert debts.pay(array) == 1

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from raid import levels, shards
+from raid.array import Array
 from raid.errors import BlobDamaged, BlobUnreachable, MemberFailing
 from raid.manifest import Manifest
-from storage import reshaping
+from storage import debts, reshaping
 from storage.db import db, release, transaction, utcnow
 from storage.jobs import runner, scrub, table
 from storage.members.calls import SystemCalls
@@ -524,3 +525,28 @@ def test_what_a_slot_on_its_way_out_is_not_given_is_no_damage(store: Store) -> N
     job = run(store)
     assert (job.state, found(job), job.report) == (JobState.DONE, {}, [])
     assert store.debts() == []
+
+
+@pytest.mark.sqlite
+def test_it_waits_for_what_another_is_just_repairing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker has taken the debts of the damage; the scrub counts when it is done."""
+    some(store)
+    files = sorted((store.member(2) / "o").rglob("*.*"))
+    _spoil(files, "zeroed")
+    taken, real = [], debts.pay
+
+    def pay(array: Array, stop: Callable[[], bool]) -> int:
+        if len(taken) < 3:
+            taken.append(debts._claim(array.uuid_of(2)))
+        if len(taken) == 3:
+            debts._let_go(db.session, taken[0])
+            db.session.commit()
+        return real(array, stop)
+
+    monkeypatch.setattr(debts, "pay", pay)
+    monkeypatch.setattr(scrub, "OTHERS_SECONDS", 0.0)
+    job = run(store)
+    assert len(taken[0].due) == len(files)
+    assert found(job) == {"bad": len(files), "repaired": len(files)}

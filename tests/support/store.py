@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from raid.superblock import StoredState
 from storage import blobs, queries
 from storage.db import db, release, transaction, utcnow
-from storage.models import ArrayRow, Blob, Debt, MemberRow, Upload
+from storage.models import ArrayRow, Blob, Debt, Job, MemberRow, Upload
 from storage.runtime import Runtime, runtime
 from storage.worker import Worker
 from support.arrays import Body
@@ -161,6 +161,11 @@ class Store:
         """Let the waits of debts end."""
         with transaction() as session:
             session.execute(update(Debt).values(due_at=utcnow()))
+
+    def end_leases(self) -> None:
+        """Let the leases end of jobs whose worker is gone."""
+        with transaction() as session:
+            session.execute(update(Job).values(lease_until=None))
 
     def age_uploads(self) -> None:
         """Let a minute pass for uploads whose process is gone."""

@@ -235,8 +235,12 @@ class World:
             path.rename(path.with_suffix(""))
 
     def _heal(self, store: Store, op: Op) -> None:
-        """Spoil an object of a file on one member, and let it be repaired."""
+        """Spoil an object of a file on one member, and let it be repaired.
+
+        Who was away is paid first: the world, too, loses no more than a level survives.
+        """
         self._back(store, op)
+        self.settle(store)
         self._rot(store, op)
         self.scrub(store)
         store.settle()
@@ -329,6 +333,7 @@ class World:
         """Let the worker do all there is to do, whatever it waits for."""
         for _ in range(60):
             store.make_due()
+            store.end_leases()
             busy = store.tick()  # the last round finds nothing to change
             if not busy and not store.debts() and set(store.states()) == {"in_sync"}:
                 return
