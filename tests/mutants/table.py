@@ -314,4 +314,19 @@ MUTANTS = (
         "            member.put(key, parts)\n        except Obj",
         f"{PURGE}::test_a_full_member_takes_tombstones",
     ),
+    # -- members and those who work on them
+    Mutant(
+        "two payers pay the same debts",
+        "storage/debts.py",
+        "            .values(due_at=batch.until)\n",
+        "            .values(due_at=now)\n",
+        f"{DEBTS}::test_two_payers_never_pay_the_same{_SQLITE}",
+    ),
+    Mutant(
+        "a member that is needed is replaced for ever",
+        "storage/membership.py",
+        "    force = force or not outlook.is_needed(slot)\n",
+        "    force = True\n",
+        "tests/storage/test_overloss.py::test_two_are_lost_for_good_in_raid5[sqlite]",
+    ),
 )
