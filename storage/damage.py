@@ -18,6 +18,7 @@ _LOG = logging.getLogger("holdfast.debts")
 def note(found: Iterable[Damage]) -> int:
     """Write a debt for each bad object of a live blob; nobody becomes stale."""
     with transaction() as session:
+        maps.lock(session)
         return owe(session, list(found))
 
 

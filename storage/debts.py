@@ -2,6 +2,7 @@
 
 A debt is a row. It is written in the transaction of the change, is unique, and goes
 when the member has the object, verified. Damage is one, too: see `storage.damage`.
+Whoever changes debts holds the map (see `storage.maps`).
 """
 
 import logging
@@ -275,6 +276,7 @@ def _write_down(outcome: _Outcome) -> None:
     """Let paid debts go, put the others off, and mark what can't be repaired."""
     touched = {debt.blob for debt in outcome.paid}
     with transaction() as session:
+        maps.lock(session)
         _forget(session, outcome.paid)
         for debt in [*outcome.late, *outcome.hopeless]:
             _put_off(session, debt, hopeless=debt in outcome.hopeless)
@@ -330,6 +332,7 @@ def hurry(member: UUID) -> None:
     """
     hopeless = Debt.reason == Reason.DAMAGED
     with transaction() as session:
+        maps.lock(session)
         session.execute(
             update(Debt)
             .where((Debt.member_uuid == member) | hopeless, Debt.due_at > utcnow())

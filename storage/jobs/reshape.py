@@ -261,6 +261,7 @@ def _compare(incoming: blobs.Incoming, expected: bytes) -> None:
 def _switch(old: UUID, incoming: blobs.Incoming) -> None:
     with transaction() as session:
         holders.lock(session, old)
+        maps.lock(session)
         state = session.scalar(
             select(Blob.state).where(Blob.uuid == old).with_for_update()
         )

@@ -280,6 +280,7 @@ def _write_totals(claim: Claim, objects: int, size: int) -> None:
 def _write_down(claim: Claim, step: Step, seconds: float) -> bool:
     """Checkpoint a step unless the lease was taken; a paused job keeps what it did."""
     with transaction() as session:
+        maps.lock(session)  # before the job, as those do who end the jobs of a member
         job = session.scalars(
             select(Job).where(*_mine(claim)).with_for_update()
         ).one_or_none()
