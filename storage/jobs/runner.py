@@ -161,12 +161,8 @@ def run_step(array: Array, number: int) -> int:
     claim = _claim(number)
     if claim is None:
         return 0
-    work = _works[claim.kind]
-    began = time.monotonic()
     try:
-        if claim.fresh:
-            _write_totals(claim, *work.begin(claim, array))
-        step = work.step(claim, array)
+        return _do_step(claim, array)
     except GiveUp as error:
         _end(claim, JobState.FAILED, str(error))
         return 1
@@ -184,17 +180,25 @@ def run_step(array: Array, number: int) -> int:
             "more. It is tried again.",
         )
         return 0
+
+
+def _do_step(claim: Claim, array: Array) -> int:
+    work = _works[claim.kind]
+    began = time.monotonic()
+    if claim.fresh:
+        _write_totals(claim, *work.begin(claim, array))
+    step = work.step(claim, array)
     spent = time.monotonic() - began
     rest = max(spent * (100 - pace()) / pace(), step.wait)
     if not _write_down(claim, step, spent + rest):
         _LOG.warning("Another worker does this job now.", extra=_told(claim))
-        runtime().leases.pop(number, None)
+        runtime().leases.pop(claim.id, None)
         return 0
     own = runtime()
-    if number in own.leases:
-        own.rests[number] = time.monotonic() + rest
+    if claim.id in own.leases:
+        own.rests[claim.id] = time.monotonic() + rest
     else:
-        own.rests.pop(number, None)  # it has ended
+        own.rests.pop(claim.id, None)  # it has ended
     return 1
 
 
