@@ -6,6 +6,7 @@ import io
 import threading
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from flask import Flask
@@ -15,7 +16,9 @@ from werkzeug.test import TestResponse
 from files import uploads
 from files.errors import NameTaken
 from files.models import Entry, IdempotencyKey
+from raid.errors import ArrayReadOnly, NoSpace
 from storage.db import db, release, transaction
+from storage.errors import Fenced
 from storage.models import Blob, BlobState, Upload
 from support.drive import JSON, Drive, code
 
@@ -337,6 +340,24 @@ def test_a_form_says_what_was_kept_and_what_failed(drive: Drive) -> None:
     answer = post_form(drive, form_data(("a\u202e", b""), csrf_token=drive._token))
     text = drive.get(answer.location).text
     assert "was not kept" in text
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(
+    "error",
+    [NoSpace("No room."), ArrayReadOnly("No."), Fenced(), NameTaken("Taken.")],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_form_answers_an_error_as_put_does(
+    drive: Drive, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(uploads, "upload", Mock(side_effect=error))
+    put = drive.put("a", b"1", headers=JSON)
+    said = {key: put.get_json()["error"][key] for key in ("code", "message")}
+    form = post_form(drive, form_data(("a", b"1"), csrf_token=drive._token), JSON)
+    assert form.status_code == put.status_code
+    assert form.headers.get("Retry-After") == put.headers.get("Retry-After")
+    assert form.get_json()["failed"] == [{"name": "a", **said}]
 
 
 def test_a_form_needs_its_token_before_the_first_file(drive: Drive) -> None:
