@@ -2,7 +2,6 @@
 # ruff: noqa: A002 - `id` is what the addresses call it
 
 import base64
-import binascii
 import mimetypes
 import re
 from collections.abc import Iterator, Mapping
@@ -104,7 +103,7 @@ def _client_digest() -> bytes | None:
 def _digest(text: str) -> bytes:
     try:
         digest = base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:  # no base64, or not even ASCII
         digest = b""
     if len(digest) != 32:
         raise BadRequest(

@@ -13,6 +13,7 @@ from flask import Flask
 from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
+from auth.models import User
 from files import uploads
 from files.errors import NameTaken
 from files.models import Entry, IdempotencyKey
@@ -153,9 +154,29 @@ def test_the_clients_digest_is_checked(drive: Drive, app: Flask) -> None:
 
 
 def test_a_broken_digest_is_refused(drive: Drive) -> None:
-    for said in ("abc", "!!!", "A" * 40, ""):
+    for said in ("abc", "!!!", "A" * 40, "", "\u00e9" * 44):
         headers = {"Repr-Digest": f"sha-256=:{said}:"}
         assert drive.put("a", b"x", headers=headers).status_code == 400
+
+
+@pytest.mark.parametrize("size", [2**63, 10**25, 10**400], ids=["63", "25", "400"])
+def test_a_length_that_no_file_can_have_is_refused(
+    drive: Drive, app: Flask, size: int
+) -> None:
+    """It does not fit into a row."""
+    for quota in (None, 1000):
+        set_quota(app, drive, quota)
+        answer = drive.put("a", b"x", environ_overrides={"CONTENT_LENGTH": str(size)})
+        assert (answer.status_code, code(answer)) == (413, "too_large"), answer.text
+        path = f"/files/folder/{drive.root}/check"
+        asked = drive.get(path, query_string={"name": "a", "size": size}, headers=JSON)
+        assert (asked.status_code, code(asked)) == (413, "too_large"), asked.text
+    assert drive.names() == []
+
+
+def set_quota(app: Flask, drive: Drive, quota: int | None) -> None:
+    with app.app_context(), transaction() as session:
+        session.get_one(User, drive.user_id).quota_bytes = quota
 
 
 def test_digests_in_other_algorithms_are_passed_over(drive: Drive) -> None:
