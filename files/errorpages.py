@@ -6,7 +6,7 @@ fails a page without a template says the same.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from flask import Flask, Response, current_app, make_response, render_template, request
@@ -85,6 +85,7 @@ _ADVICE = {
     503: "Try again in a little while. Nothing is lost.",
     507: "Ask an administrator for more room, then try again.",
 }
+_TABLE = "holdfast_errors"
 # What these headers say belongs to the error and not to its text.
 _KEPT = ("Allow", "Content-Range", "Retry-After", "WWW-Authenticate")
 
@@ -174,22 +175,27 @@ def register(
     table: Mapping[type[Exception], tuple[int, str]],
 ) -> None:
     """Answer each class of the table with its status and code; the rest is a 500."""
-    for kind, (status, code) in table.items():
-        app.register_error_handler(kind, _answerer(status, code))
+    app.extensions[_TABLE] = table
+    for kind in table:
+        app.register_error_handler(kind, _answer_known)
 
 
-def _answerer(status: int, code: str) -> Callable[[Exception], Response]:
-    def handle(error: Exception) -> Response:
-        own_status = int(getattr(error, "status", status))
-        own_code = str(getattr(error, "code", code))
-        wait = getattr(error, "retry_after", 5 if own_status == 503 else None)
-        headers = {} if wait is None else {"Retry-After": str(wait)}
-        if own_status >= 500:
-            # Which members, which object: an operator looks for it in the log.
-            note(why=str(error))
-        return answer(Failure(own_status, own_code, told(error), headers))
+def _answer_known(error: Exception) -> Response:
+    said = failure(error)
+    if said.status >= 500:
+        # Which members, which object: an operator looks for it in the log.
+        note(why=str(error))
+    return answer(said)
 
-    return handle
+
+def failure(error: Exception) -> Failure:
+    """Return what is said about an error of the table, be it one of several."""
+    table = current_app.extensions[_TABLE]
+    status, code = next(table[kind] for kind in type(error).__mro__ if kind in table)
+    status = int(getattr(error, "status", status))
+    wait = getattr(error, "retry_after", 5 if status == 503 else None)
+    headers = {} if wait is None else {"Retry-After": str(wait)}
+    return Failure(status, str(getattr(error, "code", code)), told(error), headers)
 
 
 def told(error: Exception) -> str:

@@ -2,10 +2,9 @@
 # ruff: noqa: A002 - `id` is what the addresses call it
 
 import base64
-import binascii
 import mimetypes
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flask import Blueprint, flash, jsonify, redirect, request, url_for
@@ -16,7 +15,7 @@ from werkzeug.wrappers import Response
 from auth import csrf
 from auth.access import wants_json
 from files import body, disposition, ranges, tree, uploads
-from files.errorpages import told
+from files.errorpages import Failure, failure
 from files.errors import (
     BadRequest,
     BodyCut,
@@ -104,7 +103,7 @@ def _client_digest() -> bytes | None:
 def _digest(text: str) -> bytes:
     try:
         digest = base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:  # no base64, or not even ASCII
         digest = b""
     if len(digest) != 32:
         raise BadRequest(
@@ -154,17 +153,7 @@ class Result:
     def __init__(self, name: str) -> None:
         self.name = name
         self.body: dict[str, Any] | None = None
-        self.error: FilesError | StorageError | RaidError | None = None
-
-    def failure(self) -> dict[str, str]:
-        """Return why it was not kept, for scripts."""
-        code = getattr(self.error, "code", "storage_unavailable")
-        return {"name": self.name, "code": code, "message": self.reason}
-
-    @property
-    def reason(self) -> str:
-        """Return why it was not kept, for this user."""
-        return told(self.error) if self.error else ""
+        self.failure: Failure | None = None
 
 
 def _store(folder_id: str, part: Part) -> Result:
@@ -182,25 +171,30 @@ def _store(folder_id: str, part: Part) -> Result:
         raise
     except (FilesError, StorageError, RaidError) as error:
         # The other files of the form are still wanted.
-        result.error = error
+        result.failure = failure(error)
         note(why=str(error))
     return result
 
 
 def _told(folder_id: str, results: list[Result]) -> Response:
     kept = [result for result in results if result.body is not None]
-    failed = [result for result in results if result.error is not None]
+    failed = [(one.name, one.failure) for one in results if one.failure is not None]
     if wants_json():
-        status = 201 if kept or not failed else getattr(failed[0].error, "status", 503)
         told = {
             "files": [result.body for result in kept],
-            "failed": [result.failure() for result in failed],
+            "failed": [
+                {"name": name, "code": why.code, "message": why.message}
+                for name, why in failed
+            ],
         }
-        return _json(told, status)
+        if kept or not failed:
+            return _json(told, 201)
+        first = failed[0][1]
+        return _json(told, first.status, first.headers)
     if kept:
         flash(f"Kept: {_names(kept)}.", "success")
-    for result in failed:
-        flash(f"“{result.name}” was not kept. {result.reason}", "danger")
+    for name, why in failed:
+        flash(f"“{name}” was not kept. {why.message}", "danger")
     if not results:
         flash("No file was chosen. Choose one first, then upload.", "warning")
     return redirect(url_for("files.folder", id=folder_id), 303)
@@ -282,7 +276,10 @@ def _sent(first: bytes, rest: Iterator[bytes], length: int) -> Iterator[bytes]:
         raise EOFError(f"The stored file ended {left} bytes early.")
 
 
-def _json(told: dict[str, Any], status: int) -> Response:
+def _json(
+    told: dict[str, Any], status: int, headers: Mapping[str, str] | None = None
+) -> Response:
     response: Response = jsonify(told)
     response.status_code = status
+    response.headers.update(headers or {})
     return response

@@ -27,6 +27,8 @@ from storage.db import db, release, transaction, utcnow
 from storage.words import filesize
 
 KEY_DAYS = 2
+LARGEST = 2**63 - 1
+"""The largest size that fits into a row."""
 
 
 class Taken(Enum):
@@ -171,9 +173,10 @@ def _plan(user_id: int, folder_id: str, offer: Offer) -> _Plan:
 
 
 def limit_size(size: int | None) -> None:
-    """Raise TooLarge if a body of this size is over the operator's limit."""
+    """Raise TooLarge if this is over the operator's limit, or what a row can count."""
     limit = current_app.config["HOLDFAST"].max_upload_bytes
-    if limit is not None and size is not None and size > limit:
+    limit = LARGEST if limit is None else min(limit, LARGEST)
+    if size is not None and size > limit:
         raise too_large(limit)
 
 

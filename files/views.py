@@ -25,8 +25,8 @@ from auth.access import public, safe_next, wants_json
 from files import (
     carried,
     cli,
-    holding,
     naming,
+    pointers,
     queries,
     recovered,
     services,
@@ -324,7 +324,7 @@ def init_app(app: Flask) -> None:
     app.context_processor(page_facts)
     app.add_template_filter(filesize, "filesize")
     cli.init_app(app)
-    holding.init_app()
+    pointers.init_app()
     register_names(naming.names_of)
     register_chore("expired trash", trash.expire)
     register_chore("old idempotency keys", uploads.forget_keys)

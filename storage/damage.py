@@ -6,18 +6,34 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from raid.segments import Damage
 from storage import debts, maps
 from storage.db import transaction
 from storage.models import NONE, Blob, BlobState, DebtKind, MemberRow, Reason
+from storage.runtime import Runtime
 
 _LOG = logging.getLogger("holdfast.debts")
+
+
+def write_down(own: Runtime) -> int:
+    """Note what this process met; when the database fails, keep it for next time."""
+    met = own.take_damage()
+    if not met:
+        return 0
+    try:
+        return note(met)
+    except SQLAlchemyError:
+        for one in met:
+            own.note_damage(one)
+        raise
 
 
 def note(found: Iterable[Damage]) -> int:
     """Write a debt for each bad object of a live blob; nobody becomes stale."""
     with transaction() as session:
+        maps.lock(session)
         return owe(session, list(found))
 
 

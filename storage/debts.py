@@ -2,6 +2,7 @@
 
 A debt is a row. It is written in the transaction of the change, is unique, and goes
 when the member has the object, verified. Damage is one, too: see `storage.damage`.
+Whoever changes debts holds the map (see `storage.maps`).
 """
 
 import logging
@@ -222,6 +223,7 @@ def _claim(member: UUID) -> _Batch:
     if not ids:
         return batch
     with transaction() as session:
+        maps.lock(session)
         taken = session.execute(
             update(Debt)
             .where(Debt.id.in_(ids), is_due)
@@ -306,6 +308,7 @@ def _write_down(batch: _Batch) -> None:
     """Let paid debts go, put the others off, and mark what can't be repaired."""
     touched = {debt.blob for debt in batch.paid}
     with transaction() as session:
+        maps.lock(session)
         _forget(session, batch.paid)
         for debt in [*batch.late, *batch.hopeless]:
             _put_off(session, debt, hopeless=debt in batch.hopeless)
@@ -374,6 +377,7 @@ def hurry(member: UUID) -> None:
     """
     hopeless = Debt.reason == Reason.DAMAGED
     with transaction() as session:
+        maps.lock(session)
         session.execute(
             update(Debt)
             .where((Debt.member_uuid == member) | hopeless, Debt.due_at > utcnow())

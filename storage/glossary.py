@@ -166,7 +166,7 @@ EVENTS = _by_word(
     ),
     EventTerm(
         "job_changed",
-        "A job was paused, resumed or cancelled by hand.",
+        "A job was paused, goes on, or was cancelled.",
         "The {job} is {state}. {problem}",
     ),
     EventTerm(

@@ -2,6 +2,9 @@
 
 Every change of a stored state is an event. The array's row is the lock of the map:
 who writes what depends on the map holds it until the transaction ends.
+
+Locks are taken in one order, so that nobody waits for somebody who waits for them:
+an owner's tree, then the map, then jobs, members, debts and blobs.
 """
 
 import logging

@@ -77,11 +77,12 @@ class Outlook:
     """The groups, and who is gone already; everything else is arithmetic."""
 
     groups: tuple[Group, ...]
-    width: int
+    slots: frozenset[int]
     promised: int
     gone: frozenset[int]
     in_pairs: bool = False
     rebuilding: frozenset[int] = frozenset()
+    leaving: frozenset[int] = frozenset()
 
     def fate(self, slot: int) -> Fate:
         """Weigh the death of the member in a slot, beside those that are gone now."""
@@ -90,7 +91,7 @@ class Outlook:
     def _weigh(self, gone: frozenset[int], slot: int | None = None) -> Fate:
         lost = degraded = untouched = moved = 0
         for group in self.groups:
-            left = group.left(self.width, gone)
+            left = group.left(len(self.slots), gone)
             if left < 0:
                 lost += group.files
                 continue
@@ -127,7 +128,7 @@ class Outlook:
     @property
     def worst(self) -> int:
         """Return how many more files the worst death of one more member would cost."""
-        present = set(range(self.width)) - self.gone
+        present = self.slots - self.gone
         most = max((self.fate(slot).lost for slot in present), default=0)
         return max(0, most - self.unreadable)
 
@@ -142,7 +143,9 @@ class Outlook:
         return self.unknown > 0 or any(map(self._is_vague, self.groups))
 
     def _is_vague(self, group: Group) -> bool:
-        """Tell whether all slots of a group are known and its pairs are not."""
+        """Tell whether more of a group may be there than is counted on."""
+        if group.slots is None:
+            return not self.leaving.isdisjoint(group.lacking)
         sets = group.apart or ((group.slots,) if group.slots else ())
         return self.in_pairs and any(len(one) > _ROLES_OF_A_PAIR for one in sets)
 
@@ -152,11 +155,12 @@ def count(seen: Snapshot) -> Outlook:
     shape, unfilled = seen.map.shape, _unfilled(seen.map)
     return Outlook(
         groups=tuple(_groups(seen.map, unfilled)),
-        width=len(seen.map.slots),
+        slots=frozenset(entry.slot for entry in seen.map.slots),
         promised=shape.m,
         gone=frozenset(seen.away),
         in_pairs=seen.map.level.value == "raid10",
         rebuilding=frozenset(unfilled),
+        leaving=_leaving(seen.map),
     )
 
 
@@ -237,6 +241,10 @@ def _groups(array: ArrayMap, unfilled: Mapping[int, UUID | None]) -> list[Group]
     return groups
 
 
+def _leaving(array: ArrayMap) -> frozenset[int]:
+    return frozenset(one.slot for one in array.slots if one.leaving)
+
+
 def _owed(array: ArrayMap) -> Any:
     """Return, by blob, the slots that are owed shards and manifests, as bits."""
     bit = case(
@@ -272,7 +280,8 @@ def _group(
         worst = (frozenset(everyone), array.shape.m)
         return Group(*worst, lacking, files, share, known=False)
     if slots == "":
-        return Group(None, 0, lacking, files)
+        # One that leaves has older files and no newer ones; rows don't tell them apart.
+        return Group(None, 0, lacking | _leaving(array), files)
     apart = slots_of(slots)
     held = frozenset().union(*apart)
     return Group(held, redundancy or 0, lacking, files, share, apart=apart)

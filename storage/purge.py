@@ -42,6 +42,7 @@ Failed = list[tuple[UUID, UUID]]
 def begin_due() -> int:
     """Start the purge of the blobs whose grace has ended; returns how many."""
     with transaction() as session:
+        locked = maps.lock(session)
         due = session.scalars(
             select(Blob.uuid)
             .where(Blob.state == BlobState.TOMBSTONED, Blob.due_at <= earliest())
@@ -50,7 +51,7 @@ def begin_due() -> int:
             .with_for_update(skip_locked=True)
         ).all()
         if due:
-            maps.lock(session).refuse_readonly()
+            locked.refuse_readonly()
             session.execute(
                 update(Blob).where(Blob.uuid.in_(due)).values(state=BlobState.PURGING),
                 execution_options=_PLAIN,
@@ -335,6 +336,7 @@ def _acknowledge(done: Held) -> None:
     if not pairs:
         return
     with transaction() as session:
+        maps.lock(session)
         session.execute(
             delete(Debt).where(
                 tuple_(Debt.blob, Debt.member_uuid).in_(pairs),
@@ -349,6 +351,7 @@ def _put_off(failed: Failed) -> None:
     if not failed:
         return
     with transaction() as session:
+        maps.lock(session)
         for member, uuid in failed:
             mine = (
                 Debt.blob == uuid,
@@ -377,6 +380,7 @@ def _finish(array: Array, candidates: Sequence[UUID], failed: Failed) -> int:
     gone = [uuid for uuid in over if len(dropped[uuid]) == len(everyone)]
     if gone:
         with transaction() as session:
+            maps.lock(session)
             owed_still = exists().where(Debt.blob == Blob.uuid)
             session.execute(
                 delete(Blob).where(

@@ -343,7 +343,7 @@ class Runtime:
     # -- damage that readers met ------------------------------------------
 
     def note_damage(self, damage: Damage) -> None:
-        """Remember a bad object; `storage.watch` or the worker writes the debt."""
+        """Remember a bad object; `storage.damage` writes the debt."""
         with self._lock:
             if len(self._damage) < _MOST_DAMAGE:
                 self._damage[damage] = None

@@ -89,11 +89,9 @@ class Keeper:
 
     def step(self) -> None:
         """Do what is due."""
-        met = self._own.take_damage()
-        if met:
-            damage.note(met)
         now = time.monotonic()
         if self._own.uploads and now - self._touched_at > TOUCH_SECONDS:
             uploads.touch(list(self._own.uploads))
             self._touched_at = now
+        damage.write_down(self._own)
         upkeep.fail_sick(self._own.array())

@@ -125,10 +125,7 @@ class Worker:
         return self._storage(own) + self._do_chores()
 
     def _storage(self, own: Runtime) -> int:
-        done = 0
-        met = own.take_damage()
-        if met:
-            done += damage.note(met)
+        done = damage.write_down(own)
         for step in (
             # A database that is older than the members must not undo or purge.
             self._heads,

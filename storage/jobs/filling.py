@@ -293,6 +293,7 @@ class _Walk:
         if not self._lost:
             return
         with transaction() as session:
+            maps.lock(session)
             live = supply.attempts(session, {lost.blob for lost in self._lost})
             lost = {what: e for what, e in self._lost.items() if what.blob in live}
             rows = [self._debt(w, live[w.blob], error) for w, error in lost.items()]

@@ -177,6 +177,7 @@ class _Comparison:
         if not lacks:
             return
         with transaction() as session:
+            maps.lock(session)
             live = supply.attempts(session, {blob for blob, *_ in lacks})
             rows = [
                 {
@@ -218,6 +219,7 @@ class _Comparison:
     def _owe_tombstone(self, blob: UUID) -> int:
         """Let the purge, which is on its way, come to this member again."""
         with transaction() as session:
+            maps.lock(session)
             row = session.scalars(
                 select(Blob)
                 .where(Blob.uuid == blob, Blob.state == BlobState.PURGING)

@@ -19,7 +19,7 @@ from raid.array import Array
 from raid.errors import BlobDamaged, BlobUnreachable
 from raid.geometry import Shape
 from raid.manifest import Form, Manifest
-from storage import blobs, holders, maps, reshaping
+from storage import blobs, maps, pointers, reshaping
 from storage.blobref import manifest_of, reference
 from storage.db import db, release, transaction, utcnow
 from storage.errors import BlobGone, StorageError, WrongDigest
@@ -260,14 +260,15 @@ def _compare(incoming: blobs.Incoming, expected: bytes) -> None:
 
 def _switch(old: UUID, incoming: blobs.Incoming) -> None:
     with transaction() as session:
-        holders.lock(session, old)
+        pointers.lock(session, old)
+        maps.lock(session)
         state = session.scalar(
             select(Blob.state).where(Blob.uuid == old).with_for_update()
         )
         if state != BlobState.LIVE:
             raise BlobGone
         incoming.commit(session, verified_at=utcnow())
-        holders.repoint(session, old, incoming.blob)
+        pointers.repoint(session, old, incoming.blob)
         blobs.release(session, [old])
 
 

@@ -161,12 +161,8 @@ def run_step(array: Array, number: int) -> int:
     claim = _claim(number)
     if claim is None:
         return 0
-    work = _works[claim.kind]
-    began = time.monotonic()
     try:
-        if claim.fresh:
-            _write_totals(claim, *work.begin(claim, array))
-        step = work.step(claim, array)
+        return _do_step(claim, array)
     except GiveUp as error:
         _end(claim, JobState.FAILED, str(error))
         return 1
@@ -184,17 +180,25 @@ def run_step(array: Array, number: int) -> int:
             "more. It is tried again.",
         )
         return 0
+
+
+def _do_step(claim: Claim, array: Array) -> int:
+    work = _works[claim.kind]
+    began = time.monotonic()
+    if claim.fresh:
+        _write_totals(claim, *work.begin(claim, array))
+    step = work.step(claim, array)
     spent = time.monotonic() - began
     rest = max(spent * (100 - pace()) / pace(), step.wait)
     if not _write_down(claim, step, spent + rest):
         _LOG.warning("Another worker does this job now.", extra=_told(claim))
-        runtime().leases.pop(number, None)
+        runtime().leases.pop(claim.id, None)
         return 0
     own = runtime()
-    if number in own.leases:
-        own.rests[number] = time.monotonic() + rest
+    if claim.id in own.leases:
+        own.rests[claim.id] = time.monotonic() + rest
     else:
-        own.rests.pop(number, None)  # it has ended
+        own.rests.pop(claim.id, None)  # it has ended
     return 1
 
 
@@ -280,6 +284,7 @@ def _write_totals(claim: Claim, objects: int, size: int) -> None:
 def _write_down(claim: Claim, step: Step, seconds: float) -> bool:
     """Checkpoint a step unless the lease was taken; a paused job keeps what it did."""
     with transaction() as session:
+        maps.lock(session)  # before the job, as those do who end the jobs of a member
         job = session.scalars(
             select(Job).where(*_mine(claim)).with_for_update()
         ).one_or_none()

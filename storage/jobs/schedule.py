@@ -1,11 +1,13 @@
 """Jobs that come by themselves: the scrub, the drill and the sweep.
 
 The rows decide, under the lock of the map, so however many workers there are, each is
-asked for once. A scrub that was not full is tried again a day later, not at once.
+asked for once. A scrub that was not full is tried again a day later, not at once. So is
+one that paused itself: it goes on, or says once more what it suspects.
 """
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 from flask import current_app
 from sqlalchemy import ColumnElement, func, select
@@ -46,7 +48,7 @@ def last_drill() -> Job | None:
 def next_scrub() -> datetime | None:
     """Return when the next scrub is due; None without an array."""
     days = timedelta(days=current_app.config["HOLDFAST"].scrub_days)
-    full, tried = last_full_scrub(), _last_end(JobKind.SCRUB)
+    full, tried = last_full_scrub(), _last_try()
     made = _made_at()
     if made is None:
         return None
@@ -90,8 +92,10 @@ def _ask(kind: JobKind, when: Next) -> bool:
     with transaction() as session:
         maps.lock(session)
         moment = when()
-        if moment is None or moment > utcnow() or table.active(session, kind):
+        if moment is None or moment > utcnow():
             return False
+        if table.active(session, kind):
+            return table.wake(session, kind)
         table.add(session, kind)
     return True
 
@@ -113,9 +117,23 @@ def _last_end(kind: JobKind) -> datetime | None:
     )
 
 
-def _believed() -> ColumnElement[bool]:
+def _last_try() -> datetime | None:
+    """Return when a scrub last ended or paused itself."""
+    paused = db.session.scalar(
+        select(func.max(Job.touched_at)).where(
+            Job.kind == JobKind.SCRUB,
+            table.paused_itself(),
+            _believed(Job.touched_at),
+        )
+    )
+    tries = (_last_end(JobKind.SCRUB), paused)
+    return max(filter(None, tries), default=None)
+
+
+def _believed(when: Any = Job.finished_at) -> ColumnElement[bool]:
     """Match what did not end in the future: then a clock was wrong."""
-    return Job.finished_at <= utcnow() + AHEAD
+    believed: ColumnElement[bool] = when <= utcnow() + AHEAD
+    return believed
 
 
 def _made_at() -> datetime | None:

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from flask import current_app
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 
 from storage import history, maps
 from storage.db import db, release, transaction, utcnow
@@ -104,31 +104,52 @@ def cancel(number: int, *, actor: str | None = None) -> bool:
 def _set_by_hand(
     number: int, before: Sequence[JobState], after: JobState, actor: str | None
 ) -> bool:
+    with transaction() as session:
+        return _set(session, (Job.id == number, Job.state.in_(before)), after, actor)
+
+
+def _set(
+    session: maps.AnySession,
+    wanted: Sequence[ColumnElement[bool]],
+    after: JobState,
+    actor: str | None = None,
+) -> bool:
+    """Give the one job that is wanted another state; False when there is none."""
     values: dict[str, Any] = {"state": after, "problem": None}
     if after is JobState.CANCELLED:
         values["finished_at"] = utcnow()
     if after is not JobState.PAUSED:
         values["lease"] = values["lease_until"] = None
-    with transaction() as session:
-        changed = session.execute(
-            update(Job)
-            .where(Job.id == number, Job.state.in_(before))
-            .values(values)
-            .returning(Job.kind, Job.slot, Job.member_uuid),
-            execution_options=_PLAIN,
-        ).one_or_none()
-        if changed is not None:
-            history.note(
-                session,
-                "job_changed",
-                slot=changed.slot,
-                member=changed.member_uuid,
-                actor=actor,
-                job=changed.kind,
-                number=number,
-                state=after.value,
-            )
+    changed = session.execute(
+        update(Job)
+        .where(*wanted)
+        .values(values)
+        .returning(Job.id, Job.kind, Job.slot, Job.member_uuid),
+        execution_options=_PLAIN,
+    ).one_or_none()
+    if changed is not None:
+        history.note(
+            session,
+            "job_changed",
+            slot=changed.slot,
+            member=changed.member_uuid,
+            actor=actor,
+            job=changed.kind,
+            number=changed.id,
+            state=after.value,
+        )
     return changed is not None
+
+
+def paused_itself() -> ColumnElement[bool]:
+    """Match jobs that stopped with a sentence; who pauses one by hand leaves none."""
+    return (Job.state == JobState.PAUSED) & Job.problem.is_not(None)
+
+
+def wake(session: maps.AnySession, kind: JobKind) -> bool:
+    """Let a job go on that paused itself, in the caller's transaction."""
+    wanted = (Job.kind == kind, paused_itself())
+    return _set(session, wanted, JobState.QUEUED)
 
 
 def active(session: maps.AnySession, kind: JobKind, member: UUID | None = None) -> bool:

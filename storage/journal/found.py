@@ -132,8 +132,8 @@ def _manifest(scene: Scene, slot: int, key: str, combined: bool) -> Manifest | N
         return None
 
 
-def complete(manifest: Manifest, traces: Traces) -> bool:
-    """Tell whether the listings show enough roles of every segment."""
+def complete(manifest: Manifest, traces: Traces, *, whole: bool = False) -> bool:
+    """Tell whether the listings show enough roles of every segment, or all of them."""
     if manifest.form in (Form.EMPTY, Form.INLINE):
         return True
     for number, row in enumerate(manifest.segments):
@@ -141,7 +141,7 @@ def complete(manifest: Manifest, traces: Traces) -> bool:
             (number, row.attempt, word, slot) in traces.shards
             for word, slot in zip(row.shape.roles, row.slots, strict=True)
         )
-        if there < row.shape.k:
+        if there < (len(row.slots) if whole else row.shape.k):
             return False
     return True
 

@@ -15,6 +15,9 @@ from storage.journal.merge import Stray, Target
 from storage.journal.scene import Scene
 from storage.journal.verdicts import Judged, Verdict
 
+_Bytes = tuple[str | None, int]
+"""A SHA-256, and when that was uploaded in microseconds."""
+
 LIVE, TOMBSTONED, PURGING = "live", "tombstoned", "purging"
 
 
@@ -26,6 +29,9 @@ class Comparison:
         self._target = target
         self._head_us = head_us
         self._blobs = target.catalogue.blobs
+        # What tells that two blobs are one upload, of what is named and of what isn't.
+        self._whole: set[_Bytes] = set()
+        self._unsure: dict[str, _Bytes] = {}
         self._naming: dict[str, list[str]] = defaultdict(list)
         for key, entry in target.catalogue.entries.items():
             if entry["blob_id"] is not None:
@@ -44,6 +50,7 @@ class Comparison:
         for key in sorted(unseen):
             self._damaged(self._blobs[key], "No member has anything of it.")
         self._forget_files_without_blob()
+        self._leave_out_copies()
         for row in self._blobs.values():
             if row["state"] == PURGING:
                 # Its purge begins anew: who owes what went with the database.
@@ -63,6 +70,10 @@ class Comparison:
             self._damaged(row, "No member has its description in good order.")
         elif not found.complete(manifest, traces):
             self._damaged(row, "Too few members hold its bytes.")
+        elif row["uuid"] in self._naming and found.complete(
+            manifest, traces, whole=True
+        ):
+            self._whole.add((row.get("sha256"), manifest.description.uploaded_us))
 
     def _damaged(self, row: Row, why: str) -> None:
         """Note what can't be read; a member that is away may still have it."""
@@ -112,13 +123,30 @@ class Comparison:
             )
         else:
             manifest = judged.described.manifest
-            self._blobs[key] = _row(manifest)
+            said = manifest.description
+            self._blobs[key] = row = _row(manifest)
             self._target.strays.append(_stray(judged, manifest))
             if not judged.described.complete:
-                said = manifest.description
                 self._target.damaged.append(
                     f"{said.name} of {said.owner}: Too few members hold its bytes."
                 )
+            elif row["sha256"] is not None:
+                self._unsure[key] = (row["sha256"], said.uploaded_us)
+
+    def _leave_out_copies(self) -> None:
+        """Leave out what a reshape wrote of a file that is there as it was before.
+
+        The copy keeps the time of the upload, to the microsecond. The sweep removes it.
+        """
+        strays = self._target.strays
+        copies = [one for one in strays if self._unsure.get(one.blob) in self._whole]
+        for stray in copies:
+            strays.remove(stray)
+            del self._blobs[stray.blob]
+            self._target.notes.append(
+                f"{stray.name} of {stray.owner} was being written anew; that copy is "
+                "left out, because the file is whole without it."
+            )
 
 
 def _stray(judged: Judged, manifest: Manifest) -> Stray:

@@ -6,16 +6,20 @@ import io
 import threading
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from flask import Flask
 from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
+from auth.models import User
 from files import uploads
 from files.errors import NameTaken
 from files.models import Entry, IdempotencyKey
+from raid.errors import ArrayReadOnly, NoSpace
 from storage.db import db, release, transaction
+from storage.errors import Fenced
 from storage.models import Blob, BlobState, Upload
 from support.drive import JSON, Drive, code
 
@@ -150,9 +154,29 @@ def test_the_clients_digest_is_checked(drive: Drive, app: Flask) -> None:
 
 
 def test_a_broken_digest_is_refused(drive: Drive) -> None:
-    for said in ("abc", "!!!", "A" * 40, ""):
+    for said in ("abc", "!!!", "A" * 40, "", "\u00e9" * 44):
         headers = {"Repr-Digest": f"sha-256=:{said}:"}
         assert drive.put("a", b"x", headers=headers).status_code == 400
+
+
+@pytest.mark.parametrize("size", [2**63, 10**25, 10**400], ids=["63", "25", "400"])
+def test_a_length_that_no_file_can_have_is_refused(
+    drive: Drive, app: Flask, size: int
+) -> None:
+    """It does not fit into a row."""
+    for quota in (None, 1000):
+        set_quota(app, drive, quota)
+        answer = drive.put("a", b"x", environ_overrides={"CONTENT_LENGTH": str(size)})
+        assert (answer.status_code, code(answer)) == (413, "too_large"), answer.text
+        path = f"/files/folder/{drive.root}/check"
+        asked = drive.get(path, query_string={"name": "a", "size": size}, headers=JSON)
+        assert (asked.status_code, code(asked)) == (413, "too_large"), asked.text
+    assert drive.names() == []
+
+
+def set_quota(app: Flask, drive: Drive, quota: int | None) -> None:
+    with app.app_context(), transaction() as session:
+        session.get_one(User, drive.user_id).quota_bytes = quota
 
 
 def test_digests_in_other_algorithms_are_passed_over(drive: Drive) -> None:
@@ -337,6 +361,24 @@ def test_a_form_says_what_was_kept_and_what_failed(drive: Drive) -> None:
     answer = post_form(drive, form_data(("a\u202e", b""), csrf_token=drive._token))
     text = drive.get(answer.location).text
     assert "was not kept" in text
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(
+    "error",
+    [NoSpace("No room."), ArrayReadOnly("No."), Fenced(), NameTaken("Taken.")],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_form_answers_an_error_as_put_does(
+    drive: Drive, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(uploads, "upload", Mock(side_effect=error))
+    put = drive.put("a", b"1", headers=JSON)
+    said = {key: put.get_json()["error"][key] for key in ("code", "message")}
+    form = post_form(drive, form_data(("a", b"1"), csrf_token=drive._token), JSON)
+    assert form.status_code == put.status_code
+    assert form.headers.get("Retry-After") == put.headers.get("Retry-After")
+    assert form.get_json()["failed"] == [{"name": "a", **said}]
 
 
 def test_a_form_needs_its_token_before_the_first_file(drive: Drive) -> None:

@@ -4,14 +4,17 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from raid.errors import BlobDamaged, BlobUnreachable, MemberFailing
 from raid.superblock import Superblock
 from storage import damage, debts, events
 from storage.members.local import LocalMember
 from storage.models import ArrayRow, Blob, Debt, DebtKind, Reason
+from storage.watch import Keeper
 from support.store import KIB, MIB, Store
 
 SIZES = (0, 1000, 300 * KIB, 2 * MIB)
@@ -157,6 +160,30 @@ def test_damage_met_by_a_reader_is_repaired(store: Store, size: int) -> None:
         for path, data in originals.items():
             path.write_bytes(data)
     assert any(store.member(slot).glob("quarantine/*") for slot in range(4))
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("who", ["worker", "keeper"])
+def test_damage_is_kept_while_the_database_is_away(
+    store: Store, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    """It is met once, and nobody may read that file again for years."""
+    step = Keeper(store.runtime).step if who == "keeper" else store.tick
+    blob = store.put(300 * KIB)
+    slot = blob.layout["slots"][0]
+    (path,) = store.paths(slot, blob.uuid)
+    _flip(path)
+    store.check()
+    with monkeypatch.context() as away:
+        error = OperationalError("INSERT", {}, Exception("database is locked"))
+        away.setattr(debts, "add", Mock(side_effect=error))
+        with pytest.raises(OperationalError):
+            step()
+    assert store.debts() == []
+    step()
+    store.settle()
+    assert list(store.member(slot).glob("quarantine/*"))
+    assert store.runtime.take_damage() == []
 
 
 def test_what_is_not_bad_is_left_alone(store: Store) -> None:

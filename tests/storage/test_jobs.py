@@ -338,6 +338,32 @@ def test_a_fault_in_one_job_leaves_the_others_their_turn(
 
 
 @pytest.mark.sqlite
+def test_a_fault_at_the_end_of_a_job_leaves_the_others_their_turn(
+    store: Store, work: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has not ended: its last step is done again when it has rested."""
+    bad = table.request(KIND)
+    good = Counting(work.clock)
+    monkeypatch.setitem(runner._works, JobKind.RECEIPTS, good)
+
+    def fault(session: maps.AnySession, job: Job) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    real = work.finish
+    monkeypatch.setattr(work, "finish", fault)
+    finish(store, work, bad)
+    table.request(JobKind.RECEIPTS)
+    work.clock.now += 100
+    assert runner.run(store.runtime.array()) == 1
+    assert good.seen == [None]
+    job = job_of(bad)
+    assert (job.state, job.cursor, job.lease) == (JobState.RUNNING, "4", None)
+    assert "ZeroDivisionError" in (job.problem or "")
+    monkeypatch.setattr(work, "finish", real)
+    assert finish(store, work, bad).state == JobState.DONE
+
+
+@pytest.mark.sqlite
 def test_a_job_that_gives_up_has_failed_and_says_why(
     store: Store, work: Counting
 ) -> None:

@@ -18,9 +18,11 @@ from raid.keys import tombstone_key
 from raid.superblock import Tombstone
 from storage import services as arrays
 from storage import watch
+from storage.blobref import manifest_of, reference
 from storage.db import transaction, utcnow
 from storage.errors import CannotCreate, CannotRecover
-from storage.journal import recovery
+from storage.jobs import reshape
+from storage.journal import recovery, verdicts
 from storage.members.calls import SystemCalls
 from storage.models import ArrayRow, Blob, Debt, Event, Job, MemberRow, Upload
 from support import database
@@ -260,6 +262,34 @@ def test_what_is_older_and_unknown_goes_to_the_administrator(team: Team) -> None
     more = found.keys() - tree.keys()
     assert "root/Recovered/alice/a.txt" in more
     assert any("It is older than the journal" in line for line in report.lines)
+    check_books(team.app)
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("late_us", [verdicts.LATE_US, -verdicts.LATE_US])
+@pytest.mark.parametrize("lost", [0, 1, 4])
+def test_what_was_written_anew_after_the_journal_is_no_second_file(
+    team: Team, monkeypatch: pytest.MonkeyPatch, late_us: int, lost: int
+) -> None:
+    """The journal names the old blob, which has these bytes if all of it is there."""
+    monkeypatch.setattr(verdicts, "LATE_US", late_us)
+    tree, own = team.tree(), team.store.runtime
+    old = max(
+        (row for row in team.store.rows(Blob) if row.sha256 and row.state == "live"),
+        key=lambda row: row.size,
+    )
+    before = old.uuid
+    new = reshape.rewrite(old, manifest_of(own, own.array(), reference(old)))
+    for slot in range(lost):
+        for path in team.store.paths(slot, before):
+            path.unlink()
+    team.lose_database()
+    report = recovery.recover()
+    live = {row.uuid for row in team.store.rows(Blob) if row.state == "live"}
+    assert (before in live, new in live) == (True, lost > 0)
+    assert any("written anew" in line for line in report.lines) == (not lost)
+    if not lost:
+        assert team.tree() == tree
     check_books(team.app)
 
 

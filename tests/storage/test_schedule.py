@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from storage.db import release, transaction, utcnow
 from storage.jobs import runner, schedule, table
-from storage.models import ArrayRow, Job, JobKind, JobState
+from storage.models import ArrayRow, Event, Job, JobKind, JobState
 from support.store import Store
 
 DAY = timedelta(days=1)
@@ -102,6 +102,35 @@ def test_a_scrub_that_was_not_full_is_tried_again_a_day_later(
             update(Job).where(Job.finished_at > late).values(finished_at=late)
         )
     assert asked(store) == ["scrub"]
+
+
+def paused(days: float, problem: str | None) -> None:
+    """Note a scrub that was paused so many days ago."""
+    at = utcnow() - timedelta(days=days)
+    with transaction() as session:
+        job = Job(kind=JobKind.SCRUB, state=JobState.PAUSED, problem=problem)
+        job.touched_at = at
+        session.add(job)
+
+
+def test_a_scrub_that_paused_itself_goes_on_a_day_later(store: Store) -> None:
+    """It finds the trouble mended, or warns again; one by hand waits for the hand."""
+    age(60)
+    paused(0.5, "Much looks lost.")
+    assert until(schedule.next_scrub()) == 0.5
+    assert schedule.run(store.runtime.array()) == 1, "the sweep, and no scrub"
+    with transaction() as session:
+        session.execute(update(Job).values(touched_at=utcnow() - 1.1 * DAY))
+    assert schedule.run(store.runtime.array()) == 1
+    assert schedule.run(store.runtime.array()) == 0
+    (job,) = (job for job in store.rows(Job) if job.kind == JobKind.SCRUB)
+    assert (job.state, job.problem) == (JobState.QUEUED, None)
+    assert table.pause(job.id)
+    assert schedule.run(store.runtime.array()) == 0
+    assert [event.fields.get("state") for event in store.rows(Event)][-2:] == [
+        "queued",
+        "paused",
+    ]
 
 
 def test_the_sweep_is_daily_once_somebody_can_do_it(

@@ -1,4 +1,4 @@
-"""How the rows of this package name blobs; see `storage.holders`."""
+"""How the rows of this package name blobs; see `storage.pointers`."""
 
 from uuid import UUID
 
@@ -6,7 +6,7 @@ from sqlalchemy import select, update
 
 from files import tree
 from files.models import Entry
-from storage import holders
+from storage import pointers
 
 
 def lock(session: tree.AnySession, blob: UUID) -> None:
@@ -32,4 +32,4 @@ def repoint(session: tree.AnySession, old: UUID, new: UUID) -> int:
 
 def init_app() -> None:
     """Tell the storage."""
-    holders.register("files", holders.Holder(lock, repoint))
+    pointers.register("files", pointers.Pointers(lock, repoint))

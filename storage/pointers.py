@@ -1,4 +1,4 @@
-"""Who holds on to blobs: the packages above say how their rows name them.
+"""What points at blobs: the packages above say how their rows name them.
 
 A blob that is written anew gets another uuid, and every row that names the old one has
 to name the new one in the same transaction. Whose rows these are, this package doesn't
@@ -13,7 +13,7 @@ from storage import maps
 
 
 @dataclass(frozen=True)
-class Holder:
+class Pointers:
     """The rows of one package that name blobs.
 
     `lock` takes whatever that package locks before it changes such rows, and is called
@@ -25,20 +25,20 @@ class Holder:
     repoint: Callable[[maps.AnySession, UUID, UUID], int]
 
 
-_holders: dict[str, Holder] = {}
+_pointers: dict[str, Pointers] = {}
 
 
-def register(name: str, holder: Holder) -> None:
+def register(name: str, pointers: Pointers) -> None:
     """Let a package say how its rows name blobs."""
-    _holders[name] = holder
+    _pointers[name] = pointers
 
 
 def lock(session: maps.AnySession, blob: UUID) -> None:
     """Lock everything that names a blob."""
-    for holder in _holders.values():
-        holder.lock(session, blob)
+    for one in _pointers.values():
+        one.lock(session, blob)
 
 
 def repoint(session: maps.AnySession, old: UUID, new: UUID) -> int:
     """Make every row name the new blob; returns how many named the old one."""
-    return sum(holder.repoint(session, old, new) for holder in _holders.values())
+    return sum(one.repoint(session, old, new) for one in _pointers.values())
