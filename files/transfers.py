@@ -125,6 +125,7 @@ def upload(id: str) -> Response:
     stream = body.current(request.environ)
     tree.live_chain(db.session, current_user.id, id, FOLDER)
     _refuse_size(stream.length_left)
+    release()  # a slow client must not hold a connection and its snapshot
     form = Form(stream, request.headers.get("Content-Type", ""))
     checked = csrf.header_token() is not None
     results = []
@@ -172,6 +173,7 @@ def _store(folder_id: str, part: Part) -> Result:
     except (FilesError, StorageError, RaidError) as error:
         # The other files of the form are still wanted.
         result.failure = failure(error)
+        release()
         note(why=str(error))
     return result
 

@@ -9,12 +9,13 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from flask import Flask
+from flask import Flask, has_app_context
 from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from auth.models import User
 from files import uploads
+from files.body import GuardedBody
 from files.errors import NameTaken
 from files.models import Entry, IdempotencyKey
 from raid.errors import ArrayReadOnly, NoSpace
@@ -361,6 +362,30 @@ def test_a_form_says_what_was_kept_and_what_failed(drive: Drive) -> None:
     answer = post_form(drive, form_data(("a\u202e", b""), csrf_token=drive._token))
     text = drive.get(answer.location).text
     assert "was not kept" in text
+
+
+def test_no_transaction_is_open_while_bytes_come(
+    drive: Drive, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow client would hold a connection, and a snapshot, as long as it likes."""
+    seen: list[bool] = []
+    real = GuardedBody._ask
+
+    def ask(self: GuardedBody, *asked: Any) -> Any:
+        if has_app_context():  # what is drained comes after it
+            seen.append(db.session().in_transaction())
+        return real(self, *asked)
+
+    monkeypatch.setattr(GuardedBody, "_ask", ask)
+    set_quota(app, drive, 600_000)
+    sizes = {"fits": 200_000, "bad\u202ename": 100_000, "": 50_000}
+    files = [(name, bytes(size)) for name, size in sizes.items()]
+    answer = post_form(drive, form_data(*files, csrf_token=drive._token), JSON)
+    assert [one["name"] for one in answer.get_json()["files"]] == ["fits"]
+    assert drive.put("more", bytes(500_000)).status_code == 413
+    assert drive.put("few", bytes(70_000)).status_code == 201
+    assert seen == [False] * len(seen), seen
+    assert len(seen) > 5
 
 
 @pytest.mark.sqlite
