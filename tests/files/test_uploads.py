@@ -5,6 +5,7 @@ import hashlib
 import io
 import threading
 from collections.abc import Callable
+from random import Random
 from typing import Any
 from unittest.mock import Mock
 
@@ -404,6 +405,24 @@ def test_a_form_answers_an_error_as_put_does(
     assert form.status_code == put.status_code
     assert form.headers.get("Retry-After") == put.headers.get("Retry-After")
     assert form.get_json()["failed"] == [{"name": "a", **said}]
+
+
+@pytest.mark.sqlite
+def test_what_a_form_says_of_many_files_fits_into_the_cookie(drive: Drive) -> None:
+    """A browser drops a cookie over 4 KiB, and then nobody reads of what failed."""
+    random = Random(7)
+
+    def name(start: str) -> str:
+        return start + "".join(chr(random.randrange(0x4E00, 0x9FFF)) for _ in range(80))
+
+    names = [name("\u202e") for _ in range(40)] + [name("k") for _ in range(40)]
+    files = [(one, b"x") for one in names]
+    answer = post_form(drive, form_data(*files, csrf_token=drive._token))
+    (cookie,) = answer.headers.getlist("Set-Cookie")
+    assert len(cookie) < 4000
+    text = drive.get(answer.location).text
+    assert "and 35 more" in text
+    assert "35 more files were not kept" in text
 
 
 def test_a_form_needs_its_token_before_the_first_file(drive: Drive) -> None:
