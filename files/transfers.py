@@ -25,7 +25,7 @@ from files.errors import (
 )
 from files.models import FILE, FOLDER, Entry
 from files.multipart import Form, Part
-from files.names import check_name, printable
+from files.names import SHOWN_NAMES, check_name, printable, short
 from storage import blobs
 from storage.db import db, release
 from storage.errors import RaidError, StorageError
@@ -34,9 +34,6 @@ from storage.models import Blob
 
 # What a form adds around its files; the exact size of each is counted as it comes.
 FORM_OVERHEAD = 1 << 16
-# What is said on the next page travels in the cookie, of which browsers keep 4 KiB.
-_SHOWN_NAMES = 5
-_SHOWN_LETTERS = 60
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,60}/[\w!#$&^.+-]{1,60}", re.ASCII)
 _DIGEST = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:?([^:,;]*):?", re.IGNORECASE)
@@ -197,9 +194,9 @@ def _told(folder_id: str, results: list[Result]) -> Response:
         return _json(told, first.status, first.headers)
     if kept:
         flash(f"Kept: {_names(kept)}.", "success")
-    for name, why in failed[:_SHOWN_NAMES]:
-        flash(f"“{_short(name)}” was not kept. {why.message}", "danger")
-    more = len(failed) - _SHOWN_NAMES
+    for name, why in failed[:SHOWN_NAMES]:
+        flash(f"“{short(name)}” was not kept. {why.message}", "danger")
+    more = len(failed) - SHOWN_NAMES
     if more > 0:
         files = "file was" if more == 1 else "files were"
         flash(f"{more} more {files} not kept.", "danger")
@@ -209,13 +206,9 @@ def _told(folder_id: str, results: list[Result]) -> Response:
 
 
 def _names(results: list[Result]) -> str:
-    names = ", ".join(f"“{_short(one.name)}”" for one in results[:_SHOWN_NAMES])
-    more = len(results) - _SHOWN_NAMES
+    names = ", ".join(f"“{short(one.name)}”" for one in results[:SHOWN_NAMES])
+    more = len(results) - SHOWN_NAMES
     return f"{names} and {more} more" if more > 0 else names
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _SHOWN_LETTERS else f"{name[:_SHOWN_LETTERS]}…"
 
 
 def download(id: str) -> Response:
