@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from files.errors import BadName
 
 MAX_BYTES = 255
+# What is said on the next page travels in the cookie, of which browsers keep 4 KiB.
+SHOWN_NAMES = 5
+_SHOWN_LETTERS = 60
 # PostgreSQL refuses index rows over a third of a page, and NFKC can make a name a
 # dozen times longer; names that agree this far are put in order by their raw bytes.
 MAX_FOLDED_BYTES = 1000
@@ -121,6 +124,11 @@ def _cut(text: str, limit: int) -> str:
     while cut and unicodedata.combining(text[len(cut)]):
         cut = cut[:-1]
     return cut
+
+
+def short(name: str) -> str:
+    """Return a name, or its first letters, for what is said on the next page."""
+    return name if len(name) <= _SHOWN_LETTERS else f"{name[:_SHOWN_LETTERS]}…"
 
 
 def printable(raw: str) -> str:

@@ -25,7 +25,7 @@ from files.errors import (
 )
 from files.models import FILE, FOLDER, Entry
 from files.multipart import Form, Part
-from files.names import check_name, printable
+from files.names import SHOWN_NAMES, check_name, printable, short
 from storage import blobs
 from storage.db import db, release
 from storage.errors import RaidError, StorageError
@@ -34,7 +34,6 @@ from storage.models import Blob
 
 # What a form adds around its files; the exact size of each is counted as it comes.
 FORM_OVERHEAD = 1 << 16
-_SHOWN_NAMES = 5
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,60}/[\w!#$&^.+-]{1,60}", re.ASCII)
 _DIGEST = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:?([^:,;]*):?", re.IGNORECASE)
@@ -125,6 +124,7 @@ def upload(id: str) -> Response:
     stream = body.current(request.environ)
     tree.live_chain(db.session, current_user.id, id, FOLDER)
     _refuse_size(stream.length_left)
+    release()  # a slow client must not hold a connection and its snapshot
     form = Form(stream, request.headers.get("Content-Type", ""))
     checked = csrf.header_token() is not None
     results = []
@@ -172,6 +172,7 @@ def _store(folder_id: str, part: Part) -> Result:
     except (FilesError, StorageError, RaidError) as error:
         # The other files of the form are still wanted.
         result.failure = failure(error)
+        release()
         note(why=str(error))
     return result
 
@@ -193,16 +194,20 @@ def _told(folder_id: str, results: list[Result]) -> Response:
         return _json(told, first.status, first.headers)
     if kept:
         flash(f"Kept: {_names(kept)}.", "success")
-    for name, why in failed:
-        flash(f"“{name}” was not kept. {why.message}", "danger")
+    for name, why in failed[:SHOWN_NAMES]:
+        flash(f"“{short(name)}” was not kept. {why.message}", "danger")
+    more = len(failed) - SHOWN_NAMES
+    if more > 0:
+        files = "file was" if more == 1 else "files were"
+        flash(f"{more} more {files} not kept.", "danger")
     if not results:
         flash("No file was chosen. Choose one first, then upload.", "warning")
     return redirect(url_for("files.folder", id=folder_id), 303)
 
 
 def _names(results: list[Result]) -> str:
-    names = ", ".join(f"“{result.name}”" for result in results[:_SHOWN_NAMES])
-    more = len(results) - _SHOWN_NAMES
+    names = ", ".join(f"“{short(one.name)}”" for one in results[:SHOWN_NAMES])
+    more = len(results) - SHOWN_NAMES
     return f"{names} and {more} more" if more > 0 else names
 
 

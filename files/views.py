@@ -38,7 +38,7 @@ from files.errors import BadName, BadRequest, NameTaken
 from files.forms import NameForm
 from files.listing import PAGE, Order
 from files.models import FILE, FOLDER, Entry
-from files.names import check_name
+from files.names import SHOWN_NAMES, check_name, short
 from storage.db import db
 from storage.journal.recovery import register_arranger
 from storage.naming import register as register_names
@@ -241,17 +241,20 @@ def _restore(ids: Sequence[str], kind: int | None, *, many: bool) -> Response:
     restored = trash.restore(current_user.id, ids, kind)
     if wants_json():
         return _entries([one.entry for one in restored], many=many)
-    for one in restored:
+    for one in restored[:SHOWN_NAMES]:
         _tell_restored(one)
+    more = len(restored) - SHOWN_NAMES
+    if more > 0:
+        flash(f"{more} more {'is' if more == 1 else 'are'} back.", "success")
     return _back(url_for("files.folder", id=restored[0].folder.id))
 
 
 def _tell_restored(one: trash.Restored) -> None:
-    text = f"“{one.old_name}” is back in {one.folder.name}."
+    text = f"“{short(one.old_name)}” is back in {short(one.folder.name)}."
     if one.old_place_gone:
         text += " Its old folder is gone, so it is in the top folder now."
     if one.renamed:
-        text += f" The name was taken, so it is now named “{one.entry.name}”."
+        text += f" The name was taken, so it is now named “{short(one.entry.name)}”."
     changed = one.old_place_gone or one.renamed
     flash(text, "warning" if changed else "success")
 

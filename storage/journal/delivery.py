@@ -146,6 +146,7 @@ def _acknowledge(outcomes: list[_Outcome]) -> None:
     when the member was found to be rolled back: what we gave it may follow a gap.
     """
     with transaction() as session:
+        maps.lock(session)
         for outcome in outcomes:
             if not outcome.last:
                 continue

@@ -1,6 +1,7 @@
 """The trash: into it, back out of it, and away for good."""
 
 from datetime import timedelta
+from random import Random
 
 import pytest
 from flask import Flask
@@ -80,6 +81,19 @@ def test_restoring_to_the_top_when_the_old_place_is_gone(drive: Drive) -> None:
         text = drive.get(answer.location).text
         assert "Its old folder is gone" in text
         assert gone in drive.names()
+
+
+@pytest.mark.sqlite
+def test_what_is_said_of_many_entries_fits_into_the_cookie(drive: Drive) -> None:
+    """A page of the trash has a hundred of them, and a browser drops over 4 KiB."""
+    random = Random(7)
+    letters = [chr(random.randrange(0x4E00, 0x9FFF)) for _ in range(200)]
+    ids = [drive.folder("".join(random.choices(letters, k=80))) for _ in range(40)]
+    for verb in ("delete", "restore"):
+        answer = drive.form(f"/files/selection/{verb}", entry=ids)
+        (cookie,) = answer.headers.getlist("Set-Cookie")
+        assert len(cookie) < 4000
+    assert "35 more are back" in drive.get(answer.location).text
 
 
 def test_deleting_offers_to_undo_it(drive: Drive) -> None:

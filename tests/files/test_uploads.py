@@ -5,16 +5,18 @@ import hashlib
 import io
 import threading
 from collections.abc import Callable
+from random import Random
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from flask import Flask
+from flask import Flask, has_app_context
 from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from auth.models import User
 from files import uploads
+from files.body import GuardedBody
 from files.errors import NameTaken
 from files.models import Entry, IdempotencyKey
 from raid.errors import ArrayReadOnly, NoSpace
@@ -363,6 +365,30 @@ def test_a_form_says_what_was_kept_and_what_failed(drive: Drive) -> None:
     assert "was not kept" in text
 
 
+def test_no_transaction_is_open_while_bytes_come(
+    drive: Drive, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow client would hold a connection, and a snapshot, as long as it likes."""
+    seen: list[bool] = []
+    real = GuardedBody._ask
+
+    def ask(self: GuardedBody, *asked: Any) -> Any:
+        if has_app_context():  # what is drained comes after it
+            seen.append(db.session().in_transaction())
+        return real(self, *asked)
+
+    monkeypatch.setattr(GuardedBody, "_ask", ask)
+    set_quota(app, drive, 600_000)
+    sizes = {"fits": 200_000, "bad\u202ename": 100_000, "": 50_000}
+    files = [(name, bytes(size)) for name, size in sizes.items()]
+    answer = post_form(drive, form_data(*files, csrf_token=drive._token), JSON)
+    assert [one["name"] for one in answer.get_json()["files"]] == ["fits"]
+    assert drive.put("more", bytes(500_000)).status_code == 413
+    assert drive.put("few", bytes(70_000)).status_code == 201
+    assert seen == [False] * len(seen), seen
+    assert len(seen) > 5
+
+
 @pytest.mark.sqlite
 @pytest.mark.parametrize(
     "error",
@@ -379,6 +405,24 @@ def test_a_form_answers_an_error_as_put_does(
     assert form.status_code == put.status_code
     assert form.headers.get("Retry-After") == put.headers.get("Retry-After")
     assert form.get_json()["failed"] == [{"name": "a", **said}]
+
+
+@pytest.mark.sqlite
+def test_what_a_form_says_of_many_files_fits_into_the_cookie(drive: Drive) -> None:
+    """A browser drops a cookie over 4 KiB, and then nobody reads of what failed."""
+    random = Random(7)
+
+    def name(start: str) -> str:
+        return start + "".join(chr(random.randrange(0x4E00, 0x9FFF)) for _ in range(80))
+
+    names = [name("\u202e") for _ in range(40)] + [name("k") for _ in range(40)]
+    files = [(one, b"x") for one in names]
+    answer = post_form(drive, form_data(*files, csrf_token=drive._token))
+    (cookie,) = answer.headers.getlist("Set-Cookie")
+    assert len(cookie) < 4000
+    text = drive.get(answer.location).text
+    assert "and 35 more" in text
+    assert "35 more files were not kept" in text
 
 
 def test_a_form_needs_its_token_before_the_first_file(drive: Drive) -> None:

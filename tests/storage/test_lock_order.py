@@ -2,17 +2,21 @@
 
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import update
 
 from raid.segments import Damage
-from storage import blobs, damage, debts, membership, purge
+from raid.superblock import StoredState
+from storage import blobs, damage, debts, maps, membership, purge
 from storage.blobref import manifest_of, reference
 from storage.db import transaction, utcnow
 from storage.jobs import filling, reshape
-from storage.models import Blob, JobKind
+from storage.journal import delivery
+from storage.models import Blob, JobKind, MemberRow
 from support.jobs import finish, jobs
 from support.store import KIB, Store
 
@@ -26,18 +30,22 @@ class Meanwhile:
         self._thread: threading.Thread | None = None
         self.errors: list[Exception] = []
 
+    def begin(self) -> None:
+        """Begin, once, and give it time to come to its lock."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run)
+            self._thread.start()
+            self._thread.join(0.7)
+
     def at(self, patch: pytest.MonkeyPatch, where: object, name: str) -> "Meanwhile":
-        """Begin before a function, once, and give it time to come to its lock."""
+        """Begin before a function is called."""
         original = getattr(where, name)
 
-        def begin(*args: Any, **kwargs: Any) -> Any:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run)
-                self._thread.start()
-                self._thread.join(0.7)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.begin()
             return original(*args, **kwargs)
 
-        patch.setattr(where, name, begin)
+        patch.setattr(where, name, call)
         return self
 
     def _run(self) -> None:
@@ -99,3 +107,24 @@ def test_damage_is_noted_while_its_blob_is_written_anew(
     meanwhile.end()
     states = {row.uuid: row.state for row in store.rows(Blob)}
     assert states == {blob.uuid: "tombstoned", new: "live"}
+
+
+def test_members_acknowledge_the_journal_while_they_become_stale(store: Store) -> None:
+    """As they do when an upload was not stored on them."""
+    incarnation = store.array_row().incarnation
+
+    def outcome(member: UUID) -> Any:
+        parcel = SimpleNamespace(member=member, held=0, incarnation=incarnation)
+        return SimpleNamespace(parcel=parcel, last=7)
+
+    members = {row.slot: row.uuid for row in store.rows(MemberRow)}
+    outcomes = [outcome(members[1]), outcome(members[0])]
+    meanwhile = Meanwhile(store, lambda: delivery._acknowledge(outcomes))
+    with transaction() as session:
+        locked = maps.lock(session)
+        slots = locked.by_slot()
+        locked.set_state(slots[0], StoredState.STALE)
+        meanwhile.begin()
+        locked.set_state(slots[1], StoredState.STALE)
+    meanwhile.end()
+    assert store.states()[:2] == ["stale", "stale"]
