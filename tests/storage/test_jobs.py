@@ -469,9 +469,9 @@ def test_rows_of_a_step_come_with_its_checkpoint_or_not_at_all(
     work.step = with_rows  # type: ignore[method-assign]
     step(store, number)
     work.clock.now += 100
-    with pytest.raises(RuntimeError):
-        step(store, number)
-    assert job_of(number).cursor == "1"
+    step(store, number)
+    job = job_of(number)
+    assert job.cursor == "1" and "RuntimeError" in (job.problem or "")
     assert [word for word, _ in words(store)].count("array_writable") == 1
 
 

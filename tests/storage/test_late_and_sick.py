@@ -30,17 +30,17 @@ def test_a_late_worker_pays_only_the_debt_that_it_read(store: Store) -> None:
     events.welcome(store.runtime.array())
     store.runtime.forget_map()
     array = store.runtime.array()
-    late = debts._due(array.uuid_of(1))
-    assert late
+    late = debts._claim(array.uuid_of(1))
+    assert late.due
+    store.make_due()
     debts.pay(array)
     assert store.debts() == []
     store.lose(2)
     store.runtime.check_members()
     missed = store.put(1000)
-    assert [debt.id for debt in store.debts()] == [debt.id for debt in late]
-    outcome = debts._Outcome([], [], [])
-    debts._pay_batch(array, 1, late, outcome, lambda: False)
-    debts._write_down(outcome)
+    assert [debt.id for debt in store.debts()] == [debt.id for debt in late.due]
+    debts._pay_batch(array, 1, late, lambda: False)
+    debts._write_down(late)
     assert [debt.blob for debt in store.debts()] == [missed.uuid]
     store.bring_back(2)
     store.settle()

@@ -150,6 +150,7 @@ class Killed(BaseException):
     """The process ends here."""
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("call", ["put", "delete", "list"])
 def test_killed_at_every_call_of_a_member(quick: Store, call: str) -> None:
     """Whoever comes next ends the purge; a live blob is never touched."""
