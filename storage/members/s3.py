@@ -28,7 +28,7 @@ from raid.superblock import MAX_LENGTH, Superblock
 from storage.members.s3body import Body
 from storage.members.s3calls import Calls
 from storage.members.s3errors import Answered, Trouble, is_denied, translate
-from storage.members.s3objects import PROBE, Absent, Objects
+from storage.members.s3objects import Absent, Objects, is_probe
 from storage.members.s3url import Bucket
 
 FRESH = 10.0
@@ -112,7 +112,7 @@ class S3Member:
             if (block.array, block.member) != (array, member):
                 raise self._missing("holds another member than the one expected")
             return key
-        if all(info.key == PROBE for info in self._objects.pages("", most=2)):
+        if all(is_probe(info.key) for info in self._objects.pages("", most=5)):
             raise self._missing("is blank: it has not one object of the member")
         raise self._missing("has no superblock that can be read")
 
@@ -175,8 +175,8 @@ class S3Member:
         """Let only a superblock into a bucket that is blank."""
         if parse_superblock_key(key) is None:
             raise self._missing("was not admitted to an array")
-        for info in self._objects.pages("", most=2):
-            if info.key not in (PROBE, key):
+        for info in self._objects.pages("", most=5):
+            if info.key != key and not is_probe(info.key):
                 raise self._missing("is not empty")
 
     def delete(self, key: str) -> None:
@@ -236,9 +236,9 @@ class S3Member:
         """
         with self._border("list objects"):
             self._insist()
-            hidden = () if prefix.startswith(QUARANTINE) else (QUARANTINE, PROBE)
+            aside = prefix.startswith(QUARANTINE)
             for info in self._objects.pages(prefix):
-                if not (hidden and info.key.startswith(hidden)):
+                if aside or not (info.key.startswith(QUARANTINE) or is_probe(info.key)):
                     yield info
             self._insist(BELIEVED)
 

@@ -207,6 +207,11 @@ class Objects:
             raise
 
 
+def is_probe(key: str) -> bool:
+    """Say whether a key is of what was only written to try the server."""
+    return key == PROBE or key.startswith(f"{PROBE}/")
+
+
 class Absent(Answered):
     """There is no such key."""
 
