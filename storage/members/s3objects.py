@@ -44,7 +44,7 @@ class Objects:
         self._common: dict[str, Any] = {"Bucket": bucket.name}
         if bucket.owner:
             self._common["ExpectedBucketOwner"] = bucket.owner
-        self._stored_as = _stored_as(bucket)
+        self.stored_as = _stored_as(bucket)
 
     def publish(self, key: str, body: Body) -> bool:
         """Send an object unless there is one already; say whether that was done."""
@@ -87,13 +87,13 @@ class Objects:
 
     def send(self, key: str, body: Body, **more: Any) -> None:
         """Store an object by one PUT, over what is there."""
-        self._ask(
+        self.ask(
             "put_object",
             size=len(body),
-            Key=self._at(key),
+            Key=self.at(key),
             Body=body,
             **checksum(body, amazon=self._bucket.on_amazon),
-            **self._stored_as,
+            **self.stored_as,
             **more,
         )
 
@@ -111,12 +111,12 @@ class Objects:
     def copy_aside(self, key: str) -> bool:
         """Copy an object to quarantine; say whether there was one."""
         aside = f"{QUARANTINE}{key.replace('/', '_')}.{uuid4().hex[:8]}"
-        source = {"Bucket": self._bucket.name, "Key": self._at(key)}
-        more = dict(self._stored_as)
+        source = {"Bucket": self._bucket.name, "Key": self.at(key)}
+        more = dict(self.stored_as)
         if self._bucket.owner:
             more["ExpectedSourceBucketOwner"] = self._bucket.owner
         try:
-            self._ask("copy_object", Key=self._at(aside), CopySource=source, **more)
+            self.ask("copy_object", Key=self.at(aside), CopySource=source, **more)
         except Absent:
             return False
         return True
@@ -128,12 +128,12 @@ class Objects:
         bucket that there is not.
         """
         try:
-            answer = self._ask("get_object", Key=self._at(key), Range="bytes=0-0")
+            answer = self.ask("get_object", Key=self.at(key), Range="bytes=0-0")
             size = _size(answer)
         except Answered as error:
             if error.code not in BEYOND:
                 raise
-            answer = self._ask("head_object", Key=self._at(key))  # it has no bytes
+            answer = self.ask("head_object", Key=self.at(key))  # it has no bytes
             size = answer["ContentLength"]
         return ObjectInfo(key, size, answer["LastModified"].timestamp())
 
@@ -147,7 +147,7 @@ class Objects:
             more["Range"] = f"bytes={offset}-{end}"
         try:
             size = _USUAL if length is None else length
-            answer = self._ask("get_object", size=size, Key=self._at(key), **more)
+            answer = self.ask("get_object", size=size, Key=self.at(key), **more)
         except Answered as error:
             if error.code not in BEYOND:
                 raise
@@ -156,10 +156,10 @@ class Objects:
 
     def pages(self, prefix: str, most: int = 1000) -> Iterator[ObjectInfo]:
         """Yield what is listed; ``most`` is how many objects a request asks for."""
-        more: dict[str, Any] = {"Prefix": self._at(prefix), "MaxKeys": most}
-        skipped = len(self._at(""))
+        more: dict[str, Any] = {"Prefix": self.at(prefix), "MaxKeys": most}
+        skipped = len(self.at(""))
         while True:
-            answer = self._ask("list_objects_v2", **more)
+            answer = self.ask("list_objects_v2", **more)
             for found in answer.get("Contents", ()):
                 modified = found["LastModified"].timestamp()
                 yield ObjectInfo(found["Key"][skipped:], found["Size"], modified)
@@ -170,7 +170,7 @@ class Objects:
     def drop(self, key: str) -> None:
         """Delete an object; an absent one is fine."""
         try:
-            self._ask("delete_object", Key=self._at(key))
+            self.ask("delete_object", Key=self.at(key))
         except Absent:
             return
 
@@ -187,7 +187,7 @@ class Objects:
                 tries=1,
                 seconds=_ASIDE_SECONDS,
                 Bucket=self._bucket.name,
-                Prefix=self._at(""),
+                Prefix=self.at(""),
                 MaxKeys=1,
                 **owner,
             )
@@ -195,10 +195,12 @@ class Objects:
             return True if is_denied(trouble) else None
         return False
 
-    def _at(self, key: str) -> str:
+    def at(self, key: str) -> str:
+        """Return the key in the bucket of a key of the member's."""
         return f"{self._bucket.prefix}/{key}" if self._bucket.prefix else key
 
-    def _ask(self, operation: str, **parameters: Any) -> dict[str, Any]:
+    def ask(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        """Make a request about the bucket, its owner named where he is known."""
         try:
             return self._calls.ask(operation, **self._common, **parameters)
         except Answered as answer:
