@@ -1,11 +1,12 @@
 """Arrays whose members are buckets on two servers, or buckets and folders in one."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from flask import Flask
 
-from storage import services
+from storage import restore, services
 from storage.errors import CannotCreate
 from support import jobs
 from support.between import Answer, Between, between
@@ -81,6 +82,22 @@ def test_an_array_lives_on_what_is_left_of_it(
         store.restart()
         assert store.status().state == "clean"
         store.check()
+
+
+def test_a_plain_tree_comes_out_of_any_three(
+    moto: S3Server, rclone: S3Server, make_app: Callable[..., Flask], tmp_path: Path
+) -> None:
+    members = [moto.url(), rclone.url(), moto.url(), rclone.url()]
+    app = make_app(members=False, ARRAY_MEMBERS=" ".join(members))
+    with app.app_context():
+        store = _store(app)
+        for size in (1000, 300 * KIB):
+            store.put(size)
+        contents = sorted(store.contents.values())
+    tree = tmp_path / "tree"
+    assert restore.main(["--to", str(tree), *members[1:]]) == 0
+    found = [path.read_bytes() for path in tree.rglob("a*.txt")]
+    assert sorted(found) == contents
 
 
 def test_a_bucket_is_a_member_once(
