@@ -9,6 +9,7 @@ made again by somebody else or is blank is missing, and never an empty member.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
 from raid.errors import (
@@ -36,6 +37,8 @@ FRESH = 10.0
 BELIEVED = 1.0
 """The same for the word that an object is absent."""
 CHECK_SECONDS = 5.0
+"""How long a member may take to show its superblock; a start waits for no more."""
+_QUICK: dict[str, Any] = {"tries": 2, "seconds": CHECK_SECONDS}
 
 
 class S3Member:
@@ -120,13 +123,11 @@ class S3Member:
         known = self._sealed
         if known:
             yield known
-        found = [info.key for info in self._objects.pages(SUPERBLOCKS)]
+        found = [info.key for info in self._objects.pages(SUPERBLOCKS, **_QUICK)]
         yield from sorted(filter(parse_superblock_key, found), key=_order, reverse=True)
 
     def _seal(self, key: str) -> bytes:
-        return self._objects.get(
-            key, 0, MAX_LENGTH + 1, tries=2, seconds=CHECK_SECONDS
-        )[0]
+        return self._objects.get(key, 0, MAX_LENGTH + 1, **_QUICK)[0]
 
     def _missing(self, what: str) -> MemberMissing:
         return MemberMissing(
@@ -211,7 +212,8 @@ class S3Member:
         """Return a range of an object; short only at the object's end."""
         with self._border(f"read {key}"):
             try:
-                return self._objects.get(key, offset, length)[0]
+                how = _how(key)
+                return self._objects.get(key, offset, length, **how)[0]
             except Absent:
                 raise self._absent(key) from None
 
@@ -237,7 +239,7 @@ class S3Member:
         with self._border("list objects"):
             self._insist()
             aside = prefix.startswith(QUARANTINE)
-            for info in self._objects.pages(prefix):
+            for info in self._objects.pages(prefix, **_how(prefix)):
                 if aside or not (info.key.startswith(QUARANTINE) or is_probe(info.key)):
                     yield info
             self._insist(BELIEVED)
@@ -286,6 +288,11 @@ class S3Member:
         except (Trouble, MemberError):
             return False
         return self._admitted is not None
+
+
+def _how(key: str) -> dict[str, Any]:
+    """Return how long a request may take: looking for superblocks has to be quick."""
+    return dict(_QUICK) if key.startswith(SUPERBLOCKS) else {}
 
 
 def _order(key: str) -> tuple[int, int]:

@@ -154,9 +154,9 @@ class Objects:
             return b"", offset  # the size is this at most
         return _cut(answer, offset, length), _size(answer)
 
-    def pages(self, prefix: str, most: int = 1000) -> Iterator[ObjectInfo]:
+    def pages(self, prefix: str, most: int = 1000, **how: Any) -> Iterator[ObjectInfo]:
         """Yield what is listed; ``most`` is how many objects a request asks for."""
-        more: dict[str, Any] = {"Prefix": self.at(prefix), "MaxKeys": most}
+        more: dict[str, Any] = {"Prefix": self.at(prefix), "MaxKeys": most, **how}
         skipped = len(self.at(""))
         while True:
             answer = self.ask("list_objects_v2", **more)

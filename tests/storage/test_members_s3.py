@@ -26,7 +26,7 @@ from raid.geometry import Level
 from raid.health import Health
 from raid.keys import QUARANTINE
 from raid.superblock import Superblock
-from storage.members import s3calls
+from storage.members import s3, s3calls
 from storage.members.s3 import BELIEVED, FRESH, S3Member
 from storage.members.s3calls import TRIES, Budget, Calls
 from storage.members.s3url import parse_bucket_url
@@ -409,6 +409,20 @@ def test_a_server_that_hangs_is_slow_within_the_deadline(
         with pytest.raises(MemberSlow, match="in time"):
             call()
         assert time.monotonic() - began < 2
+
+
+def test_a_start_waits_little_for_a_server_that_hangs(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(s3._QUICK, "seconds", 0.4)
+    place.way.spoil(".*", Answer(misdeed="hang"))
+    began = time.monotonic()
+    found = inspect(S3Member(parse_bucket_url(place.url)))
+    assert isinstance(found.error, MemberSlow)
+    place.clock.now += FRESH
+    with pytest.raises(MemberSlow):
+        place.member.check()
+    assert time.monotonic() - began < 4
 
 
 def test_a_server_that_is_not_there_is_missing(place: Place) -> None:
