@@ -4,6 +4,7 @@ Everything that is boto3's is here. It is imported at the first request, because
 doubles the memory of a process.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -91,6 +92,9 @@ def make_client(
 def _session(profile: str) -> Any:
     import boto3
 
+    for name in ("boto3", "botocore", "urllib3"):
+        # At a lower level they write signatures and key ids into the log.
+        logging.getLogger(name).setLevel(logging.WARNING)
     key = (os.getpid(), profile)
     if key not in _sessions:
         _sessions[key] = boto3.Session(profile_name=profile or None)

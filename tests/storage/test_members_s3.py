@@ -1,7 +1,9 @@
 """A bucket that is gone, denied, slow, full, a stranger's or lying: each is named."""
 
+import logging
 import multiprocessing
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -613,6 +615,20 @@ def test_wrong_and_lacking_credentials_are_denied(
     with pytest.raises(MemberDenied, match="profile"):
         list(S3Member(parse_bucket_url(f"{url}&profile=none")).list(""))
     monkeypatch.setattr("storage.members.s3client._sessions", {})
+
+
+def test_no_log_holds_a_key_or_a_signature(
+    way: Between, moto: S3Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monitored = Place(way, moto)
+    monitored.member.put(OBJECT, [b"abc"])
+    way.spoil("GET object", answer(403, "SignatureDoesNotMatch"))
+    with pytest.raises(MemberDenied) as caught:
+        monitored.member.read(OBJECT)
+    trace = "".join(traceback.format_exception(caught.value))
+    for text in (caplog.text, trace):
+        assert KEY not in text and KEY_ID not in text and "Signature=" not in text
 
 
 def test_connections_are_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
