@@ -8,10 +8,12 @@ from flask import Flask
 
 from storage import restore, services
 from storage.errors import CannotCreate
+from storage.journal import recovery
 from support import jobs
 from support.between import Answer, Between, between
 from support.buckets import S3Server
 from support.store import KIB, MIB, Store
+from support.team import Team, export
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.usefixtures("calm", "credentials")]
 
@@ -98,6 +100,28 @@ def test_a_plain_tree_comes_out_of_any_three(
     assert restore.main(["--to", str(tree), *members[1:]]) == 0
     found = [path.read_bytes() for path in tree.rglob("a*.txt")]
     assert sorted(found) == contents
+
+
+@pytest.mark.timeout(240)
+def test_a_lost_database_comes_back_from_three_buckets(
+    urls: dict[str, list[str]],
+    ways: dict[str, Between],
+    make_app: Callable[..., Flask],
+) -> None:
+    members = [*urls["moto"], *urls["rclone"]]
+    app = make_app(members=False, ARRAY_MEMBERS=" ".join(members))
+    with app.app_context():
+        team = Team(_store(app))
+        team.work()
+        export(team.store)
+        tree, accounts = team.tree(), team.accounts()
+        team.lose_database()
+        gone = members[0].split("/")[2]
+        nothing = Answer(404, "NoSuchBucket")
+        ways["moto"].rules.append(lambda one: nothing if gone in one.path else None)
+        report = recovery.recover()
+        assert any("slot 0 is missing" in line for line in report.lines)
+        assert (team.tree(), team.accounts()) == (tree, accounts)
 
 
 def test_a_bucket_is_a_member_once(
