@@ -135,8 +135,9 @@ SETTINGS = (
         "ARRAY_MEMBERS",
         "file:members/0 file:members/1 file:members/2 file:members/3",
         parsers.members,
-        "members of the array when it is made: URLs such as `file:///srv/d0`, "
-        "separated by spaces; a relative `file:` path starts at the data folder",
+        "members of the array when it is made: URLs such as `file:///srv/d0` or "
+        "`s3://bucket/prefix?region=eu-west-1`, separated by spaces; a relative "
+        "`file:` path starts at the data folder",
     ),
     Setting(
         "SHARED_FILE_SYSTEM",
@@ -323,7 +324,8 @@ def _value(setting: Setting, environ: Mapping[str, str]) -> Any:
     try:
         return setting.parse(text.strip())
     except ValueError as error:
-        shown = "its value" if setting.secret else repr(text)
+        # Who writes a key into a URL finds it refused, and not repeated in a log.
+        shown = "its value" if setting.secret or "@" in text else repr(text)
         raise ValueError(
             f"{setting.variable}: {shown} can't be used; it must be {error}."
         ) from error

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from storage.members.s3url import parse_bucket_url
+
 ROOT = Path(__file__).resolve().parent.parent
 _UNITS = {"": 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}
 
@@ -107,12 +109,19 @@ def members(text: str) -> tuple[str, ...]:
     urls = tuple(text.split())
     for url in urls:
         if url.startswith("s3:"):
-            raise ValueError("made of file: URLs; buckets (s3:) are not built yet")
-        if not re.fullmatch(r"file:.+", url):
-            raise ValueError("a list of URLs such as file:///srv/d0 file:///srv/d1")
+            _check_bucket(url)
+        elif not re.fullmatch(r"file:.+", url):
+            raise ValueError("a list of URLs such as file:///srv/d0 s3://bucket/prefix")
     if not urls or len(set(urls)) < len(urls):
-        raise ValueError("a list of file: URLs, each of them once")
+        raise ValueError("a list of file: and s3: URLs, each of them once")
     return urls
+
+
+def _check_bucket(url: str) -> None:
+    try:
+        parse_bucket_url(url)
+    except ValueError as error:
+        raise ValueError(f"made of URLs that can be used. {error}") from error
 
 
 def proxies(text: str) -> tuple[str, ...]:

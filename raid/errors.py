@@ -85,6 +85,20 @@ class ObjectExists(MemberError):
         self.key = key
 
 
+class ObjectKept(MemberError):
+    """The member lets nothing be deleted, so the object stays; all else works."""
+
+    word = "access-denied"
+
+    def __init__(self, member: str, key: str) -> None:
+        super().__init__(
+            member,
+            f"Member {member} does not let us delete {key}, so it stays there; give "
+            "our role s3:DeleteObject, unless it is meant to keep everything.",
+        )
+        self.key = key
+
+
 class DamagedObject(RaidError):
     """Stored bytes are not what was written: magic, length, digest or tag is wrong."""
 

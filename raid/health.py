@@ -15,6 +15,7 @@ from raid.errors import (
     MemberFull,
     MemberReadOnly,
     ObjectExists,
+    ObjectKept,
     ObjectMissing,
 )
 
@@ -25,7 +26,7 @@ LONGEST_REST = 60.0
 WINDOW = 600.0
 """Seconds for which a failure of a device counts against it."""
 
-_ABOUT_OBJECTS = (ObjectMissing, ObjectExists)
+_ABOUT_OBJECTS = (ObjectMissing, ObjectExists, ObjectKept)
 _ABOUT_WRITES = (MemberFull, MemberReadOnly)
 
 

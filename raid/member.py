@@ -10,6 +10,9 @@ Buffer = bytes | bytearray | memoryview
 RESERVE = 64 * 1024 * 1024
 """Bytes kept free on every member for superblocks, journal and tombstones."""
 
+UNLIMITED = 1 << 60
+"""The room, in bytes, of a member that knows of no bound, such as a bucket."""
+
 
 @dataclass(frozen=True)
 class ObjectInfo:
@@ -22,7 +25,7 @@ class ObjectInfo:
 
 @dataclass(frozen=True)
 class Space:
-    """Room on a member, in bytes."""
+    """Room on a member, in bytes; `UNLIMITED` where no bound is known."""
 
     total: int
     free: int

@@ -15,7 +15,9 @@ from storage.errors import Needed
 from storage.models import MemberRow
 
 _NAME = InputRequired("Type the name of the member, such as Member 2.")
-_URL = InputRequired("Type where it is, such as file:///srv/disk4.")
+_URL = InputRequired(
+    "Type where it is, such as file:///srv/disk4 or s3://bucket/prefix."
+)
 _LONGEST = 2000
 
 

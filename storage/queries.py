@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 
 from raid.array import ArrayState
-from raid.member import Space
+from raid.member import UNLIMITED, Space
 from raid.superblock import StoredState
 from storage import activity, domains, glossary, names, outlook, watch, words
 from storage.db import db
@@ -294,11 +294,12 @@ def _beside(seen: Snapshot, row: MemberRow) -> dict[str, Any]:
 def _seen_of(
     observed: str | None, problem: str | None, space: Space | None
 ) -> dict[str, Any]:
+    room = space if space and space.total < UNLIMITED else None
     return {
         "observed": observed,
         "problem": problem,
-        "total": space.total if space else None,
-        "free": space.free if space else None,
+        "total": room.total if room else None,
+        "free": room.free if room else None,
     }
 
 

@@ -213,7 +213,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "urls",
         nargs="+",
         metavar="URL",
-        help="where the members are, such as file:///srv/d0; as many as there are",
+        help="where the members are, such as file:///srv/d0 or s3://bucket/prefix; as "
+        "many as there are",
     )
     parsed = parser.parse_args(argv)
     if parsed.to is None and not parsed.dry_run:

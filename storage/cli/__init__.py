@@ -5,6 +5,7 @@ from flask import Flask
 from storage.cli import (  # noqa: F401 - they add their commands
     jobs,
     members,
+    probe,
     recovery,
     reshaping,
     status,

@@ -4,10 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from raid.member import Member
 from storage.members.local import LocalMember
+from storage.members.s3 import S3Member
+from storage.members.s3url import parse_bucket_url
 
 
-def parse_member_url(url: str, base: Path) -> LocalMember:
+def parse_member_url(url: str, base: Path) -> Member:
     """Return the member that a URL names, or raise ValueError with a sentence.
 
     A relative path (``file:members/0``) is taken from ``base``, the data folder.
@@ -16,8 +19,8 @@ def parse_member_url(url: str, base: Path) -> LocalMember:
     factory = _FACTORIES.get(scheme)
     if factory is None:
         raise ValueError(
-            f"{url!r} is not the URL of a member; write file:///srv/disk0, "
-            "one for each member, with spaces between them."
+            f"{url!r} is not the URL of a member; write file:///srv/disk0 or "
+            "s3://bucket/prefix, one for each member, with spaces between them."
         )
     return factory(url, base)
 
@@ -40,14 +43,11 @@ def _local(url: str, base: Path) -> LocalMember:
     return LocalMember(base / path)
 
 
-def _bucket(url: str, base: Path) -> LocalMember:  # noqa: ARG001
-    raise ValueError(
-        f"{url!r} is a bucket, and buckets are not built yet; "
-        "use file: folders as members."
-    )
+def _bucket(url: str, base: Path) -> S3Member:  # noqa: ARG001
+    return S3Member(parse_bucket_url(url))
 
 
-_FACTORIES: dict[str, Callable[[str, Path], LocalMember]] = {
+_FACTORIES: dict[str, Callable[[str, Path], Member]] = {
     "file": _local,
     "s3": _bucket,
 }

@@ -18,6 +18,9 @@ class Mutant(NamedTuple):
 
 
 DISK, LOCAL = "storage/members/disk.py", "storage/members/local.py"
+BUCKET = "storage/members/s3.py"
+BUCKETS = "tests/storage/test_members_s3.py"
+CONTRACT = "tests/storage/test_members_contract.py"
 POWER = "tests/proof/test_power_loss_member.py"
 CUT = f"{POWER}::test_it_keeps_what_it_acknowledged_when_the_power_goes"
 FAULTS = "tests/storage/test_members_faults.py"
@@ -328,5 +331,48 @@ MUTANTS = (
         "    force = force or not outlook.is_needed(slot)\n",
         "    force = True\n",
         "tests/storage/test_overloss.py::test_two_are_lost_for_good_in_raid5[sqlite]",
+    ),
+    # -- what a bucket says, and what is believed of it
+    Mutant(
+        "absence is believed of any bucket",
+        BUCKET,
+        "        self._insist(BELIEVED)\n        return ObjectMissing",
+        "        return ObjectMissing",
+        f"{BUCKETS}::test_a_blank_bucket_in_place_of_a_full_one_is_missing",
+    ),
+    Mutant(
+        "a list is believed of any bucket",
+        BUCKET,
+        "                    yield info\n            self._insist(BELIEVED)\n",
+        "                    yield info\n",
+        f"{BUCKETS}::test_a_bucket_that_was_emptied_under_way_is_no_empty_member",
+    ),
+    Mutant(
+        "a 404 of whoever stands between is absence",
+        "storage/members/s3errors.py",
+        'ABSENT = ("NoSuchKey",)',
+        'ABSENT = ("NoSuchKey", "404")',
+        f"{BUCKETS}::test_a_read_that_fails_says_why",
+    ),
+    Mutant(
+        "If-None-Match is trusted without proof",
+        "storage/members/s3objects.py",
+        "known = self._refuses(PROBE) or self._refuses(PROBE)",
+        "known = True",
+        f"{CONTRACT}::test_it_never_replaces_other_bytes_unasked",
+    ),
+    Mutant(
+        "what is there already is taken for ours",
+        BUCKET,
+        "self._objects.publish(key, body) or self._objects.same(key, body)",
+        "self._objects.publish(key, body) or not replace",
+        f"{BUCKETS}::test_a_lost_answer_never_hides_other_bytes",
+    ),
+    Mutant(
+        "retries without a budget",
+        "storage/members/s3calls.py",
+        " or not own.budget.spend()",
+        "",
+        f"{BUCKETS}::test_a_retry_is_paid_for_out_of_one_budget",
     ),
 )

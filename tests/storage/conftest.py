@@ -1,5 +1,6 @@
 """The storage of an application, without threads that would look over our shoulder."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -8,6 +9,7 @@ from flask import Flask
 
 from storage import watch
 from storage.members.calls import SystemCalls
+from support import buckets
 from support.store import Store
 
 
@@ -27,6 +29,29 @@ def calm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(watch, "start", lambda own: None)
     monkeypatch.setattr("raid.halves.HALF", 512 * 1024)
     monkeypatch.setattr(SystemCalls, "fsync", lambda self, fd: None)
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give boto3 the keys of the test servers, and nothing of this machine's."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in buckets.CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[buckets.S3Server]:
+    """An S3 server that honours If-None-Match and checks nothing else."""
+    with buckets.moto() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rclone() -> Iterator[buckets.S3Server]:
+    """An S3 server that checks what it gets and ignores If-None-Match."""
+    with buckets.rclone() as server:
+        yield server
 
 
 @pytest.fixture

@@ -234,7 +234,9 @@ def test_what_can_not_be_an_array(make_store: Callable[..., Store]) -> None:
         ("raid7", ["file:members/0", "file:members/1"], "no level raid7"),
         ("raid1", ["file:members/0"], "at least 2"),
         ("raid1", ["file:members/0", "file:members/../members/0"], "twice|empty"),
-        ("raid1", ["file:members/0", "s3://bucket"], "not built"),
+        ("raid1", ["file:members/0", "s3://Bucket"], "names no bucket"),
+        ("raid1", ["s3://bucket/p?owner=1", "file:members/0"], "12 digits"),
+        ("raid1", ["s3://bucket/p/", "s3://bucket/p?weight=2"], "twice"),
     ):
         with pytest.raises(CannotCreate, match=said):
             services.create_array(level, urls)

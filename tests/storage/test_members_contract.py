@@ -15,24 +15,25 @@ from raid.member import Member
 from raid.memory import MemoryMember
 from storage.members.local import LocalMember
 from support.arrays import map_of, superblock_of
+from support.buckets import S3Server
 
 MakeMember = Callable[..., Member]
 KEY = "o/ab/abcdef00-0000-4000-8000-000000000000.m1"
 
 
-def _memory(_: Path, **options: int) -> Member:
-    return MemoryMember("memory", **options)
+KINDS = ("memory", "local", "moto", "rclone")
 
 
-def _local(folder: Path, **options: int) -> Member:
-    options.pop("capacity", None)
-    return LocalMember(folder / "member", **options)
-
-
-@pytest.fixture(params=[_memory, _local], ids=["memory", "local"])
+@pytest.fixture(params=KINDS)
 def blank(request: pytest.FixtureRequest, tmp_path: Path) -> MakeMember:
-    """Make a blank member of each kind."""
-    return lambda **options: request.param(tmp_path, **options)
+    """Make a blank member of each kind; the buckets are on real servers."""
+    if request.param == "memory":
+        return lambda **options: MemoryMember("memory", **options)
+    if request.param == "local":
+        return lambda capacity=0, **options: LocalMember(tmp_path / "m", **options)
+    request.getfixturevalue("credentials")
+    server: S3Server = request.getfixturevalue(request.param)
+    return server.member
 
 
 @pytest.fixture

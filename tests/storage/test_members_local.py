@@ -214,7 +214,6 @@ def test_it_finds_the_folder_of_a_url(url: str, path: str) -> None:
         ("file:", "no folder"),
         ("file:///a?b", "%3F"),
         ("file:///a#b", "%23"),
-        ("s3://bucket/prefix", "not built yet"),
     ],
 )
 def test_it_explains_a_url_that_it_can_not_use(url: str, says: str) -> None:

@@ -44,7 +44,7 @@ def _start(tmp_path: Path, settings: dict[str, str]) -> subprocess.CompletedProc
         ({"HOLDFAST_MAX_UPLOAD": "5"}, "MAX_UPLOAD_BYTES"),
         ({"HOLDFAST_ARRAY_LEVEL": "raid7"}, "raid6"),
         ({"HOLDFAST_ARRAY_LEVEL": "raid0"}, "raid0 is refused: it keeps every byte"),
-        ({"HOLDFAST_ARRAY_MEMBERS": "s3://bucket/prefix"}, "s3"),
+        ({"HOLDFAST_ARRAY_MEMBERS": "s3://k:s@bucket/prefix"}, "never stand"),
         ({"HOLDFAST_REGISTRATION": "invite"}, "invite"),
         ({"HOLDFAST_TRASH_DAYS": "soon"}, "TRASH_DAYS"),
         ({"HOLDFAST_BIND": "0.0.0.0:5999"}, "PUBLIC_URL"),

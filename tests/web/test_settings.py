@@ -67,7 +67,8 @@ def test_all_problems_are_told_at_once() -> None:
         ("DEGRADED_WRITE", "yes", "accept or refuse"),
         ("ARRAY_LEVEL", "raid7", "raid1 or raid5 or raid6 or raid10"),
         ("ARRAY_LEVEL", "raid0", "one lost member is the loss of every file"),
-        ("ARRAY_MEMBERS", "s3://bucket/prefix", "not built yet"),
+        ("ARRAY_MEMBERS", "s3://bucket/p?key=abc", "no parameter 'key'"),
+        ("ARRAY_MEMBERS", "s3://Bucket/p", "names no bucket"),
         ("ARRAY_MEMBERS", "/srv/d0", "file:///srv/d0"),
         ("ARRAY_MEMBERS", "file:/a file:/a", "each of them once"),
         ("SCRUB_DAYS", "0", "days"),
@@ -91,6 +92,17 @@ def test_a_bad_value_is_refused(name: str, value: str, hint: str) -> None:
     said = refusal(**{name: value})
     assert f"HOLDFAST_{name}" in said
     assert hint in said
+
+
+def test_a_key_in_a_url_is_refused_and_not_repeated() -> None:
+    said = refusal(ARRAY_MEMBERS="file:/a s3://AKIAKEY:abcdef@bucket/p")
+    assert "credentials never stand in a URL" in said
+    assert "AKIAKEY" not in said and "abcdef" not in said
+
+
+def test_buckets_and_folders_are_members_together() -> None:
+    urls = ("file:members/0", "s3://bucket/p?region=eu-west-1&weight=5")
+    assert load(ARRAY_MEMBERS=" ".join(urls)).array_members == urls
 
 
 def test_good_values_are_taken() -> None:

@@ -1,0 +1,130 @@
+"""Real S3 servers on loopback, and buckets on them.
+
+moto honours If-None-Match and checks no checksum and no key; ``rclone serve s3`` checks
+signatures and Content-MD5 and ignores If-None-Match. Between them they err in opposite
+ways, so what passes on both is right for the right reason.
+"""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from storage.members.s3 import S3Member
+from storage.members.s3url import parse_bucket_url
+
+KEY_ID, KEY = "HOLDFASTTESTKEYID000", "holdfast-test-secret-key"
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": KEY_ID,
+    "AWS_SECRET_ACCESS_KEY": KEY,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": "/dev/null",
+    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+}
+_PATIENCE = 30.0
+
+
+@dataclass
+class S3Server:
+    """A server that runs; `endpoint` is where."""
+
+    name: str
+    endpoint: str
+    numbers: Iterator[int] = field(default_factory=count)
+
+    @cached_property
+    def client(self) -> Any:
+        """A client of boto3 for what tests do behind a member's back."""
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=KEY_ID,
+            aws_secret_access_key=KEY,
+            config=Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+    def bucket(self) -> str:
+        """Make a bucket that nobody used before and return its name."""
+        name = f"bucket-{next(self.numbers)}"
+        self.client.create_bucket(Bucket=name)
+        return name
+
+    def url(self, prefix: str = "a/member", **parameters: str) -> str:
+        """Return the URL of a member in a new bucket."""
+        more = "".join(f"&{name}={value}" for name, value in parameters.items())
+        return f"s3://{self.bucket()}/{prefix}?endpoint={self.endpoint}{more}"
+
+    def member(self, **options: Any) -> S3Member:
+        """Return a blank member in a new bucket."""
+        return S3Member(parse_bucket_url(self.url()), **options)
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextmanager
+def _running(name: str, command: list[str], port: int) -> Iterator[S3Server]:
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        ends = time.monotonic() + _PATIENCE
+        while not _answers(port):
+            assert process.poll() is None, f"{name} ended with {process.returncode}"
+            assert time.monotonic() < ends, f"{name} does not answer"
+            time.sleep(0.05)
+        yield S3Server(name, f"http://127.0.0.1:{port}")
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def moto() -> Iterator[S3Server]:
+    """Run moto's server in a process of its own."""
+    port = _free_port()
+    command = [sys.executable, "-W", "ignore", "-m", "moto.server"]
+    with _running("moto", [*command, "-H", "127.0.0.1", "-p", str(port)], port) as it:
+        yield it
+
+
+@contextmanager
+def rclone() -> Iterator[S3Server]:
+    """Run ``rclone serve s3`` over memory."""
+    port = _free_port()
+    program = str(Path(sys.executable).with_name("rclone"))
+    command = [program, "serve", "s3", ":memory:", "--config", "/dev/null"]
+    command += ["--addr", f"127.0.0.1:{port}", "--auth-key", f"{KEY_ID},{KEY}"]
+    with _running("rclone", command, port) as server:
+        yield server
+
+
+SERVERS = {"moto": moto, "rclone": rclone}
