@@ -2,7 +2,7 @@
 
 PY := .venv/bin/python
 # One process more than there are processors: servers, disks and browsers are waited for.
-PYTEST := $(PY) -m pytest -n $(shell expr $$(nproc) + 1) --dist loadfile
+PYTEST := $(PY) -m pytest -n $(shell expr $$(nproc) + 1) --dist loadfile --no-loadscope-reorder
 RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 

@@ -18,12 +18,19 @@ from flask.testing import FlaskClient
 from support import database
 from support.people import PASSWORD, Person
 
+SLOW = {"docs", "web", "browser", "proof"}
+"""Folders whose tests start servers, browsers and many processes."""
 CI = os.environ.get("CI") == "true"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Name the markers."""
     config.addinivalue_line("markers", "sqlite: run with SQLite only")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no process ends long after the others."""
+    items.sort(key=lambda item: item.path.parent.name not in SLOW)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
