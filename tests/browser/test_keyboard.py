@@ -69,6 +69,7 @@ def test_rename_delete_new_folder_and_up(keys: Desk) -> None:
     expect(keys.row("Box").locator("[data-open]")).to_be_focused()
     press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("Box")
+    page.wait_for_load_state()  # the heading is there before the script is
     press("Alt+ArrowUp")
     expect(page.get_by_role("heading", level=1)).to_have_text("Files")
 

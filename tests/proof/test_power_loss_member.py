@@ -137,7 +137,7 @@ class Life:
             if found not in allowed:
                 what = "absent" if found is None else "other bytes"
                 yield f"{key} is {what}; {len(allowed)} states were possible"
-        kept = [path.read_bytes() for path in (self.path / "quarantine").iterdir()]
+        kept = [path.read_bytes() for path in self.path.glob("quarantine/*")]
         yield from ("a bad object is gone" for data in self.aside if data not in kept)
 
 
