@@ -21,7 +21,7 @@ from storage.jobs import table
 from support.client import Client
 from support.site import Site, until
 
-BOUND = 64
+BOUND = 96
 CATALOGUE = 96
 Step = Callable[[], None]
 
