@@ -3,6 +3,7 @@
 The token is checked before any view; so these are plain forms.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from werkzeug.datastructures import MultiDict
@@ -58,7 +59,9 @@ class MemberForm(ArrayForm):
 class ForcedForm(MemberForm):
     """A member to do without; when it is needed, only with `force`."""
 
-    force = BooleanField("Do it all the same")
+    force: BooleanField
+    cost: Callable[[int], str]
+    """Says what it would cost to do without the member of a slot."""
     costs = ""
     """What doing without it would cost, once it was refused because of that."""
 
@@ -66,21 +69,14 @@ class ForcedForm(MemberForm):
         """Say why beside the member; what is needed can be done without by force."""
         self.member.errors = [str(error)]
         if isinstance(error, Needed):
-            self.costs = self.cost()
-
-    def cost(self) -> str:
-        """Return what it would cost."""
-        raise NotImplementedError
+            self.costs = self.cost(self.slot)
 
 
 class FailForm(ForcedForm):
     """A member to be taken out of use."""
 
     force = BooleanField("Fail it all the same")
-
-    def cost(self) -> str:
-        """Return what can't be read or stored until it is taken back."""
-        return queries.without(self.slot)
+    cost = staticmethod(queries.without)
 
 
 class NoSlot(ValueError):
@@ -94,11 +90,7 @@ class ReplaceForm(ForcedForm):
     """A member, and where the one is that takes its slot."""
 
     force = BooleanField("Replace it all the same")
-
-    def cost(self) -> str:
-        """Return how many files are given up with it."""
-        return queries.given_up(self.slot)
-
+    cost = staticmethod(queries.given_up)
     url = StringField("New member", [_URL, Length(max=_LONGEST)])
 
 
