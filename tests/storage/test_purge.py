@@ -374,13 +374,14 @@ def test_one_that_is_absent_through_very_many_purges(
     real, batches = purge._advance, []
 
     def advance(array, uuids, *arguments):  # type: ignore[no-untyped-def]
-        batches.append(len(uuids))
+        batches.append(set(uuids))
         return real(array, uuids, *arguments)
 
     monkeypatch.setattr(purge, "_advance", advance)
     quick.settle()
-    assert max(batches) <= purge.BATCH
-    assert sum(batches) == count + 1
+    assert max(map(len, batches)) <= purge.BATCH
+    # On a slow machine the first of them are due again before the last were.
+    assert len(set().union(*batches)) == count + 1
     assert len(quick.rows(Blob)) == len(quick.debts()) == count + 1
     assert {name.split("/")[1] for name in quick.objects(0)} == {"t"}
     batches.clear()
