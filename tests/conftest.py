@@ -1,7 +1,8 @@
 """What every test may ask for: an application on each database, and its people.
 
 `app` is the whole application on SQLite and again on PostgreSQL (`@pytest.mark.sqlite`
-leaves the second out), `sqlite_app` is the same on SQLite only. Both have four members.
+leaves the second out; the gate takes half of those on PostgreSQL, drawn anew each time,
+a soak takes all), `sqlite_app` is the same on SQLite only. Both have four members.
 `client` is a stranger; `alice`, `bob` and `admin` are signed in to `app`.
 """
 
@@ -17,6 +18,7 @@ from flask.testing import FlaskClient
 
 from support import database
 from support.people import PASSWORD, Person
+from support.soak import DRAW, is_drawn
 
 SLOW = {"docs", "web", "browser", "proof"}
 """Folders whose tests start servers, browsers and many processes."""
@@ -28,6 +30,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sqlite: run with SQLite only")
 
 
+def pytest_report_header() -> str:
+    """Say how to have the same cases again."""
+    return f"cases drawn with PROOF_DRAW={DRAW}"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that no process ends long after the others."""
     items.sort(key=lambda item: item.path.parent.name not in SLOW)
@@ -36,8 +43,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what uses `app` on both databases, unless it is marked."""
     if "database_kind" in metafunc.fixturenames:
+        kinds = ["sqlite"]
         marked = metafunc.definition.get_closest_marker("sqlite")
-        kinds = ["sqlite"] if marked else ["sqlite", "postgresql"]
+        if marked is None and is_drawn(metafunc.definition.nodeid, 0.5):
+            kinds.append("postgresql")
         metafunc.parametrize("database_kind", kinds, indirect=True)
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from support import database
-from support.soak import FACTOR, Drawn
+from support.soak import FACTOR, drawn
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text("utf-8")
@@ -214,13 +214,9 @@ TROUBLES = {
 }
 
 
-DRAWN = Drawn(TROUBLES, 2)
-
-
-@pytest.mark.parametrize("turn", DRAWN.turns)
-def test_a_recipe_mends_what_it_says(site: Site, turn: int) -> None:
+@pytest.mark.parametrize("name", drawn(TROUBLES, 2))
+def test_a_recipe_mends_what_it_says(site: Site, name: str) -> None:
     """Some of them in the gate, drawn anew each time; all of them in a soak."""
-    name = DRAWN[turn]
     TROUBLES[name](site)
     site.work()
     site.sh(RECIPES[name])

@@ -4,22 +4,22 @@ from pathlib import Path
 
 import pytest
 
+from raid.geometry import Level
 from support.lives import Lives
-from support.soak import Drawn, bound, runs, seed
+from support.soak import bound, drawn, runs, seed
 from support.world import LAYOUTS, world
 
 RUNS = runs(gate=16, soak=1700)
-PLACES = Drawn(LAYOUTS, 2)
+PLACES = drawn(LAYOUTS, 2)
 ENOUGH = 200
 """From so many lives on, a kill has to have hit everything that takes its time."""
 
 
 @pytest.mark.timeout(120 + RUNS)
-@pytest.mark.parametrize("turn", PLACES.turns)
+@pytest.mark.parametrize(("level", "width"), PLACES)
 def test_it_keeps_what_it_acknowledged_when_it_is_killed(
-    turn: int, tmp_path: Path
+    level: Level, width: int, tmp_path: Path
 ) -> None:
-    level, width = PLACES[turn]
     begun = seed()
     with world(tmp_path / "world", level, width) as place:
         lives = Lives(place, begun)

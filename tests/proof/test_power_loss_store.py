@@ -14,15 +14,15 @@ import pytest
 from raid.geometry import Level
 from support.lives import Lives
 from support.powerloss import PowerLoss
-from support.soak import Drawn, bound, runs, seed
+from support.soak import bound, drawn, runs, seed
 from support.world import LAYOUTS, world
 
 RUNS = runs(gate=10, soak=850)
-PLACES = Drawn(LAYOUTS, 2)
+PLACES = drawn(LAYOUTS, 2)
 MOST_CALLS = 160
 ENOUGH = 100
 """From so many lives on, every way to die has to have happened."""
-CONTROLS = Drawn(("write", "_sync_name", "_sync_above", "delete"), 2)
+CONTROLS = drawn(("write", "_sync_name", "_sync_above", "delete"), 2)
 
 
 def _hook(
@@ -61,11 +61,10 @@ def _go_on(lives: Lives, folder: Path, forgets: tuple[str, ...] = ()) -> None:
 
 
 @pytest.mark.timeout(120 + RUNS)
-@pytest.mark.parametrize("turn", PLACES.turns)
+@pytest.mark.parametrize(("level", "width"), PLACES)
 def test_it_keeps_what_it_acknowledged_when_the_power_goes(
-    turn: int, tmp_path: Path
+    level: Level, width: int, tmp_path: Path
 ) -> None:
-    level, width = PLACES[turn]
     begun = seed()
     with world(tmp_path / "world", level, width) as place:
         lives = Lives(place, begun, without="away back")
@@ -75,11 +74,10 @@ def test_it_keeps_what_it_acknowledged_when_the_power_goes(
     assert RUNS < ENOUGH or min(lives.fired["power"], lives.fired["killed"]), told
 
 
-@pytest.mark.parametrize("turn", CONTROLS.turns)
+@pytest.mark.parametrize("site", CONTROLS)
 def test_the_control_finds_each_fsync_that_is_taken_away(
-    turn: int, tmp_path: Path
+    site: str, tmp_path: Path
 ) -> None:
-    site = CONTROLS[turn]
     with world(tmp_path / "world", Level.RAID5, 3) as place:
         lives = Lives(place, seed(), without="away back")
         with pytest.raises(AssertionError):

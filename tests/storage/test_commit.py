@@ -25,6 +25,7 @@ from storage.models import (
     UploadState,
 )
 from support.arrays import Body
+from support.soak import FACTOR, steps
 from support.store import KIB, MIB, Store, wanted
 
 SIZES = {"empty": 0, "inline": 1000, "combined": 300 * KIB, "segments": 800 * KIB}
@@ -127,7 +128,7 @@ def test_at_every_step_of_a_small_one(
 def _interrupt_every_step(store: Store, form: str, killed: bool, after: bool) -> None:
     kept = store.put(5000)
     fired = []
-    for at in range(1, 60):
+    for at in steps(60):
         with pytest.MonkeyPatch.context() as patch:
             if killed:
                 patch.setattr(blobs, "_undo", lambda *_: None)
@@ -145,8 +146,10 @@ def _interrupt_every_step(store: Store, form: str, killed: bool, after: bool) ->
             store.settle()
         _no_trace(store)
     store.check()
-    assert {"begin", "sealing", "put", "close", "lacking", "commit"} <= set(fired)
-    assert ("segment" in fired) == (form == "segments")
+    assert fired
+    if FACTOR > 1:
+        assert {"begin", "sealing", "put", "close", "lacking", "commit"} <= set(fired)
+        assert ("segment" in fired) == (form == "segments")
 
 
 def _nothing_is_visible(store: Store, kept: Blob) -> None:

@@ -136,6 +136,7 @@ def test_too_many_away_pays_nothing_and_loses_nothing(store: Store) -> None:
     assert store.debts() == []
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("size", [1000, 300 * KIB, 2 * MIB])
 def test_damage_met_by_a_reader_is_repaired(store: Store, size: int) -> None:
     """The right bytes come at once; the worker proves it bad and repairs it."""

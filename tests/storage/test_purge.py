@@ -18,7 +18,7 @@ from storage.members.calls import SystemCalls
 from storage.members.local import LocalMember
 from storage.models import Blob, BlobState, Debt, DebtKind, MemberRow
 from support.arrays import Body
-from support.soak import times
+from support.soak import steps, times
 from support.store import KIB, MIB, Store, wanted
 
 SIZES = (0, 1000, 300 * KIB, 2 * MIB)
@@ -155,7 +155,7 @@ class Killed(BaseException):
 def test_killed_at_every_call_of_a_member(quick: Store, call: str) -> None:
     """Whoever comes next ends the purge; a live blob is never touched."""
     quick.put(300 * KIB)
-    for at in range(1, 40):
+    for at in steps(40):
         blob = quick.put(300 * KIB)
         quick.let_go(blob.uuid)
         with pytest.MonkeyPatch.context() as patch:

@@ -16,6 +16,7 @@ from storage.errors import Refused, SlotGone
 from storage.jobs import reshape, table
 from storage.models import Blob, BlobState, Job, JobKind, JobState, MemberRow
 from support.arrays import Body
+from support.soak import drawn
 from support.store import MIB, Store, wanted
 
 Make = Callable[..., Store]
@@ -76,12 +77,15 @@ def finish(store: Store, *, every: Callable[[], None] = lambda: None) -> Job:
 @pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("before", "after", "width", "redundancy"),
-    [
-        ("raid1", "raid5", 4, 1),
-        ("raid5", "raid6", 4, 2),
-        ("raid6", "raid1", 4, 3),
-        ("raid5", "raid10", 5, 1),
-    ],
+    drawn(
+        [
+            ("raid1", "raid5", 4, 1),
+            ("raid5", "raid6", 4, 2),
+            ("raid6", "raid1", 4, 3),
+            ("raid5", "raid10", 5, 1),
+        ],
+        2,
+    ),
 )
 def test_a_conversion_rewrites_everything_while_all_is_readable(
     files: Callable, before: str, after: str, width: int, redundancy: int

@@ -4,9 +4,13 @@ import os
 import random
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import TypeVar
 
 FACTOR = int(os.environ.get("SOAK", "1"))
+DRAW = os.environ.setdefault("PROOF_DRAW", str(random.randrange(1 << 30)))
+"""What this run draws its cases with: the processes of one run inherit it."""
+
+Case = TypeVar("Case")
 
 
 def times(count: int) -> int:
@@ -19,22 +23,24 @@ def runs(gate: int, soak: int) -> int:
     return int(os.environ.get("PROOF_RUNS", soak if FACTOR > 1 else gate))
 
 
-class Drawn:
-    """All of some cases in a soak, and so many of them in the gate, drawn anew.
+def drawn(cases: Iterable[Case], gate: int) -> list[Case]:
+    """Return all of some cases in a soak, and in the gate so many, drawn anew."""
+    known = list(cases)
+    if FACTOR > 1:
+        return known
+    return random.Random(DRAW).sample(known, gate)
 
-    A test takes `turns` as its parameters and asks for the case of its turn: every
-    process of a run has to collect tests of the same names.
-    """
 
-    def __init__(self, cases: Iterable[Any], gate: int) -> None:
-        self.cases = list(cases)
-        self.turns = range(len(self.cases) if FACTOR > 1 else gate)
-        if FACTOR == 1:
-            random.Random(seed()).shuffle(self.cases)
+def is_drawn(name: str, share: float) -> bool:
+    """Tell whether this run takes a case that a share of the gates takes."""
+    return FACTOR > 1 or random.Random(f"{DRAW} {name}").random() < share
 
-    def __getitem__(self, turn: int) -> Any:
-        print(f"drawn: {self.cases[turn]}")
-        return self.cases[turn]
+
+def steps(end: int, stride: int = 3) -> range:
+    """Return the numbers from 1 on in a soak; in the gate some, begun anywhere."""
+    if FACTOR > 1:
+        return range(1, end)
+    return range(random.Random(DRAW).randint(1, stride), end, stride)
 
 
 def seed() -> int:

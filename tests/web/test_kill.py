@@ -19,7 +19,7 @@ import pytest
 from support.client import Client
 from support.site import Site, until
 
-ROUNDS = int(os.environ.get("HOLDFAST_TEST_KILLS", "3"))
+ROUNDS = int(os.environ.get("HOLDFAST_TEST_KILLS", "2"))
 SEED = int(os.environ.get("HOLDFAST_TEST_SEED", "0")) or random.randrange(1 << 30)
 KIB, MIB = 1024, 1024 * 1024
 SIZES = (0, 700, 60 * KIB, 70 * KIB, 900 * KIB, 5 * MIB, 26 * MIB)

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from http.client import IncompleteRead
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from support.client import Client
 from support.faults import Faults
 from support.site import Site, until
+from support.soak import drawn
 
 KIB, MIB = 1024, 1024 * 1024
 SIZES = (0, 500, 300 * KIB, 26 * MIB)
@@ -108,8 +110,9 @@ def _banner(person: Client) -> str:
     return person.get("/files/").expect(200).page.visible
 
 
-@pytest.mark.parametrize("error", ["ENOSPC", "EROFS", "EIO"])
-@pytest.mark.parametrize("slot", [0, 2])
+@pytest.mark.parametrize(
+    ("slot", "error"), drawn(product([0, 2], ["ENOSPC", "EROFS", "EIO"]), 2)
+)
 def test_a_member_that_takes_nothing(
     site: Site, faults: Faults, kept: Kept, slot: int, error: str
 ) -> None:
