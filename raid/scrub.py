@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass, field
 from enum import StrEnum
+from threading import Lock
 
 from raid.array import Array
 from raid.errors import (
@@ -224,7 +225,18 @@ class Looking:
 
     def __init__(self, objects: Sequence[_Stored]) -> None:
         self._objects = objects
-        self._futures = [one.array.executor.submit(_look, one) for one in objects]
+        self._left, self._lock = len(objects), Lock()
+        self._futures = [one.array.executor.submit(self._see, one) for one in objects]
+
+    def _see(self, one: _Stored) -> Look:
+        """Look at one; whoever is the last compares the parity as well."""
+        look = _look(one)
+        with self._lock:
+            self._left -= 1
+            last = self._left == 0
+        if last:
+            look.findings += _wrong_parities(self._objects)
+        return look
 
     def result(self) -> Look:
         """Wait for what was seen."""
@@ -232,7 +244,6 @@ class Looking:
         found = Look()
         for future in self._futures:
             found.add(future.result())
-        found.findings += _wrong_parities(self._objects)
         return found
 
     def drain(self) -> None:

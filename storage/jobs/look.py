@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -127,9 +128,36 @@ def pieces(
 
 def _begin(array: Array, cursor: str | None, pick: Pick) -> Iterator[_Begun | _Unread]:
     uuid, number = _parse(cursor)
-    for blob in _live(uuid, again=number is not None):
-        first = number or 0 if blob.uuid == uuid else 0
-        yield from _of_blob(array, blob, first, pick)
+    for asked in _asked(array, _live(uuid, again=number is not None)):
+        first = number or 0 if asked.blob.uuid == uuid else 0
+        yield from _of_blob(array, asked, first, pick)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A blob whose manifest a thread of the array is having, and what that one met."""
+
+    blob: Blob
+    manifest: Future[Manifest]
+    met: list[Damage]
+
+
+def _asked(array: Array, blobs: Iterator[Blob]) -> Iterator[_Asked]:
+    """Have manifests read a few blobs ahead, so that nobody waits for one."""
+    own, waiting = runtime(), deque[_Asked]()
+    try:
+        for blob in blobs:
+            met: list[Damage] = []
+            manifest = array.executor.submit(
+                manifest_of, own, array, reference(blob), met.append
+            )
+            waiting.append(_Asked(blob, manifest, met))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft()
+        while waiting:
+            yield waiting.popleft()
+    finally:
+        wait([one.manifest for one in waiting])
 
 
 def _parse(cursor: str | None) -> tuple[UUID | None, int | None]:
@@ -157,13 +185,13 @@ def _live(uuid: UUID | None, *, again: bool) -> Iterator[Blob]:
 
 
 def _of_blob(
-    array: Array, blob: Blob, first: int, pick: Pick
+    array: Array, asked: _Asked, first: int, pick: Pick
 ) -> Iterator[_Begun | _Unread]:
-    met: list[Damage] = []
+    blob = asked.blob
     try:
-        manifest = manifest_of(runtime(), array, reference(blob), met.append)
+        manifest = asked.manifest.result()
     except BlobDamaged:
-        yield _Unread(_lost(array, blob, met))
+        yield _Unread(_lost(array, blob, asked.met))
         return
     except (BlobUnreachable, UnknownVersion):
         slots = [entry.slot for entry in array.map.slots]

@@ -7,7 +7,7 @@ rather than the disks, and what it found in that run is turned into nothing (see
 docs/decisions/0006-when-a-scrub-stops.md).
 """
 
-import secrets
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -66,7 +66,7 @@ class Scrub:
         repairs = claim.params.get("mode", REPAIR) == REPAIR
         found = _Found(repairs=repairs)
         run: list[Piece] = []
-        for piece in pieces(array, claim.cursor, secrets.randbelow, claim.in_time):
+        for piece in pieces(array, claim.cursor, random.randrange, claim.in_time):
             if piece.hopeless or run:
                 run.append(piece)
             else:

@@ -505,7 +505,7 @@ def test_a_member_that_rests_is_waited_for_before_the_end(
     own.health.note(1, MemberFailing("1", "A bad sector."))
     runner.run_step(own.array(), number)
     assert job_of(number).state == JobState.RUNNING
-    assert own.rests[number] - time.monotonic() > scrub.WAIT_SECONDS - 1
+    assert own.rests[number] - time.monotonic() > scrub.WAIT_SECONDS / 2
     if returns:
         own.health.ok(1, write=True)
     for _ in range(scrub.MOST_WAITS):
