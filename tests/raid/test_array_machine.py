@@ -452,7 +452,6 @@ def test_an_array_behaves_like_a_dict(
             max_examples=times(80),
             stateful_step_count=40,
             deadline=None,
-            derandomize=FACTOR == 1,
         ),
     )
     assert set(fired[name]) & set(RAISING), fired[name]
