@@ -7,7 +7,7 @@ RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 
 # The parts of `make soak`, in their order; docs/testing.md says what each one proves.
-PARTS := kill calls sequences power bits machine jobs members faults recipes full server
+PARTS := kill calls sequences power bits machine jobs members faults recipes full server drawn
 kill := tests/proof/test_kill_storage.py
 calls := tests/proof/test_every_call.py tests/proof/test_traced_calls.py
 sequences := tests/proof/test_short_sequences.py
@@ -22,6 +22,8 @@ faults := tests/web/test_postgres_faults.py tests/web/test_sqlite_faults.py \
 recipes := tests/docs/test_operations.py
 full := tests/proof/test_full_disk_and_clock.py
 server := tests/web/test_kill.py
+drawn := tests/auth tests/files tests/storage/test_[cdjr]*.py tests/web/test_member_start.py \
+	tests/web/test_member_faults.py tests/browser/test_names.py tests/browser/test_access.py
 
 .PHONY: run test soak mutants lint format types docs lock help
 .DEFAULT_GOAL := help

@@ -16,7 +16,6 @@ from files.models import FILE, FOLDER, Entry
 from files.names import sort_key
 from storage.db import db, release, transaction, utcnow
 from support.drive import Drive, fill
-from support.soak import times
 
 COUNT = 250
 
@@ -185,7 +184,7 @@ def test_a_page_costs_the_same_in_any_folder(
 ) -> None:
     small, large = drive.folder("small"), drive.folder("large")
     fill(app, drive.user_id, small, (f"{n}" for n in range(PAGE)))
-    count = times(20_000 if database_kind == "sqlite" else 5_000)
+    count = 20_000 if database_kind == "sqlite" else 5_000
     fill(app, drive.user_id, large, (f"{n}" for n in range(count)))
 
     def cost(folder: str) -> float:
