@@ -127,13 +127,16 @@ def upload(id: str) -> Response:
     release()  # a slow client must not hold a connection and its snapshot
     form = Form(stream, request.headers.get("Content-Type", ""))
     checked = csrf.header_token() is not None
-    results = []
-    for part in form.files():
-        if not checked:
-            csrf.check(form.fields.get("csrf_token"))
-            checked = True
-        if part.name == "file" and not part.is_empty():
-            results.append(_store(id, part))
+    results: list[Result] = []
+    try:
+        for part in form.files():
+            if not checked:
+                csrf.check(form.fields.get("csrf_token"))
+                checked = True
+            if part.name == "file" and not part.is_empty():
+                results.append(_store(id, part))
+    except (BodyCut, BodyStalled) as error:
+        raise _cut_after(results, error) from error
     if not checked:
         csrf.check(form.fields.get("csrf_token"))
     return _told(id, results)
@@ -177,8 +180,23 @@ def _store(folder_id: str, part: Part) -> Result:
     return result
 
 
+def _cut_after(results: list[Result], error: FilesError) -> FilesError:
+    """Return an error that does not hide what was kept before the form broke off."""
+    kept = _kept(results)
+    if not kept:
+        return error
+    return type(error)(
+        f"The connection broke before all was sent. Kept: {_names(kept)}. "
+        "Send the others again."
+    )
+
+
+def _kept(results: list[Result]) -> list[Result]:
+    return [result for result in results if result.body is not None]
+
+
 def _told(folder_id: str, results: list[Result]) -> Response:
-    kept = [result for result in results if result.body is not None]
+    kept = _kept(results)
     failed = [(one.name, one.failure) for one in results if one.failure is not None]
     if wants_json():
         told = {

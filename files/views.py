@@ -233,7 +233,8 @@ def _delete(ids: Sequence[str], kind: int | None, *, many: bool) -> Response:
     message = f"{_them(entries)} moved to the trash."
     # The base template draws a mapping as the text with a button that undoes it.
     undo: Any = {"text": message, "undo": [entry.id for entry in entries]}
-    flash(undo, "success")
+    # Far more than a page offers would not go into a cookie.
+    flash(undo if len(entries) <= PAGE else message, "success")
     return _back(back)
 
 

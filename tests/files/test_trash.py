@@ -8,7 +8,7 @@ from flask import Flask
 from sqlalchemy import func, select, update
 
 from files import trash
-from files.models import Entry
+from files.models import FILE, Entry
 from storage.db import db, release, transaction, utcnow
 from storage.models import Blob, BlobState
 from support.clock import Clock
@@ -103,6 +103,21 @@ def test_deleting_offers_to_undo_it(drive: Drive) -> None:
     text = drive.get(answer.location).text
     assert "Undo" in text
     assert file in text
+
+
+@pytest.mark.sqlite
+def test_far_too_many_to_undo_are_found_in_the_trash(drive: Drive, app: Flask) -> None:
+    """A cookie with all of them would be dropped, and nothing be said at all."""
+    fill(app, drive.user_id, drive.root, (f"{number}" for number in range(101)))
+    with app.app_context():
+        ids = list(db.session.scalars(select(Entry.id).where(Entry.kind == FILE)))
+    for count, offered in ((100, True), (1, True), (101, False)):
+        answer = drive.form("/files/selection/delete", entry=ids[:count])
+        assert len("".join(answer.headers.getlist("Set-Cookie"))) < 4000
+        text = drive.get(answer.location).text
+        assert "moved to the trash" in text
+        assert ("Undo" in text) is offered
+        drive.form("/files/selection/restore", entry=ids[:count])
 
 
 def test_only_what_is_in_the_trash_can_be_purged(drive: Drive) -> None:

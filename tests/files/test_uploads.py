@@ -365,6 +365,28 @@ def test_a_form_says_what_was_kept_and_what_failed(drive: Drive) -> None:
     assert "was not kept" in text
 
 
+@pytest.mark.sqlite
+@pytest.mark.parametrize("kept", [0, 2])
+def test_a_form_that_breaks_off_says_what_was_kept(drive: Drive, kept: int) -> None:
+    files = [(f"{number}.txt", b"whole") for number in range(kept)]
+    parts = [file_part(*one) for one in [*files, ("cut.bin", bytes(5000))]]
+    data = token_part(drive) + b"".join(parts) + b"--x--\r\n"
+    answer = drive.person.send(
+        "POST",
+        f"/files/folder/{drive.root}/upload",
+        input_stream=io.BytesIO(data[:-3000]),
+        environ_overrides={"CONTENT_LENGTH": str(len(data))},
+        content_type="multipart/form-data; boundary=x",
+        headers=JSON,
+    )
+    assert answer.status_code == 400
+    said = answer.get_json()["error"]["message"]
+    names = "“0.txt”, “1.txt”"
+    assert ("Nothing was changed" in said) is (kept == 0)
+    assert (f"Kept: {names}. Send the others again." in said) is (kept > 0)
+    assert drive.names() == [name for name, _ in files]
+
+
 def test_no_transaction_is_open_while_bytes_come(
     drive: Drive, app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
