@@ -15,7 +15,7 @@ ENOUGH = 200
 """From so many lives on, a kill has to have hit everything that takes its time."""
 
 
-@pytest.mark.timeout(120 + RUNS)
+@pytest.mark.timeout(120 + 8 * RUNS)
 @pytest.mark.parametrize(("level", "width"), PLACES)
 def test_it_keeps_what_it_acknowledged_when_it_is_killed(
     level: Level, width: int, tmp_path: Path

@@ -60,7 +60,7 @@ def _go_on(lives: Lives, folder: Path, forgets: tuple[str, ...] = ()) -> None:
         lives.fired[way] += 1
 
 
-@pytest.mark.timeout(120 + RUNS)
+@pytest.mark.timeout(120 + 8 * RUNS)
 @pytest.mark.parametrize(("level", "width"), PLACES)
 def test_it_keeps_what_it_acknowledged_when_the_power_goes(
     level: Level, width: int, tmp_path: Path
