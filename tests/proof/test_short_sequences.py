@@ -26,7 +26,7 @@ from support.world import State, World, world
 PREFIXES = [names for length in range(3) for names in product(CASES, repeat=length)]
 GATE_SEQUENCES = 2
 GATE_POINTS = 4
-SHARDS = 4
+SHARDS = 24
 """A soak is cut into so many tests, so that they run side by side."""
 
 
