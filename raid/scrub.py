@@ -9,10 +9,8 @@ is what a member lacks that is not in sync.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import wait
 from dataclasses import dataclass, field
 from enum import StrEnum
-from threading import Lock
 
 from raid.array import Array
 from raid.errors import (
@@ -220,39 +218,17 @@ class _Units:
             raise DamagedObject(f"Unit {index} differs from its tag.")
 
 
-class Looking:
-    """Objects that the threads of the array are looking at."""
-
-    def __init__(self, objects: Sequence[_Stored]) -> None:
-        self._objects = objects
-        self._left, self._lock = len(objects), Lock()
-        self._futures = [one.array.executor.submit(self._see, one) for one in objects]
-
-    def _see(self, one: _Stored) -> Look:
-        """Look at one; whoever is the last compares the parity as well."""
-        look = _look(one)
-        with self._lock:
-            self._left -= 1
-            last = self._left == 0
-        if last:
-            look.findings += _wrong_parities(self._objects)
-        return look
-
-    def result(self) -> Look:
-        """Wait for what was seen."""
-        self.drain()
-        found = Look()
-        for future in self._futures:
-            found.add(future.result())
-        return found
-
-    def drain(self) -> None:
-        """Wait until nothing is read any more, whatever came of it."""
-        wait(self._futures)
+def _look_at(objects: Sequence[_Stored]) -> Look:
+    """Look at one object after the other, then at the parity of the row picked."""
+    found = Look()
+    for one in objects:
+        found.add(_look(one))
+    found.findings += _wrong_parities(objects)
+    return found
 
 
-def start_manifests(array: Array, manifest: Manifest) -> Looking:
-    """Begin to look at the manifest on every slot but those of combined roles.
+def look_at_manifests(array: Array, manifest: Manifest) -> Look:
+    """Look at the manifest on every slot but those of combined roles.
 
     One that is being emptied is given no manifests, so none is missing there.
     """
@@ -260,16 +236,16 @@ def start_manifests(array: Array, manifest: Manifest) -> Looking:
     with_role = set(manifest.segments[0].slots) if combined else set()
     staying = (entry.slot for entry in array.map.slots if not entry.leaving)
     slots = [slot for slot in staying if slot not in with_role]
-    return Looking([_Stored(array, manifest, slot) for slot in slots])
+    return _look_at([_Stored(array, manifest, slot) for slot in slots])
 
 
-def start_segment(array: Array, manifest: Manifest, number: int, pick: Pick) -> Looking:
-    """Begin to look at every role of a segment, and the parity of one row picked."""
+def look_at_segment(array: Array, manifest: Manifest, number: int, pick: Pick) -> Look:
+    """Look at every role of a segment, and at the parity of one row picked."""
     row = manifest.segments[number]
     sample = None
     if row.shape.code is not Code.COPIES:  # equal tags are equal copies
         sample = pick(len(units_of(row.length, row.shape.k)))
-    return Looking(
+    return _look_at(
         [
             _Shard(array, manifest, slot, number, role, sample)
             for role, slot in enumerate(row.slots)

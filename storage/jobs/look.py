@@ -1,8 +1,9 @@
 """The walk of a scrub: live blobs in the order of their uuids, segment by segment."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -16,8 +17,8 @@ from raid.scrub import (
     Kind,
     Look,
     Pick,
-    start_manifests,
-    start_segment,
+    look_at_manifests,
+    look_at_segment,
 )
 from raid.segments import Damage
 from raid.superblock import StoredState
@@ -27,8 +28,18 @@ from storage.models import NONE, Blob, BlobState, Debt, MemberRow, Reason
 from storage.runtime import runtime
 
 _BATCH = 50
-AHEAD = 3
-"""How many pieces are begun while one is waited for."""
+MOST_LOOKERS = 8
+"""How many threads look at once where every request takes its time on the way.
+
+Near members answer as fast as they can be hashed, and threads beyond the processors
+only wait for the interpreter's lock there.
+"""
+
+
+def lookers(array: Array) -> int:
+    """Return how many threads look at the members at once."""
+    far = any(member.run_units > 1 for member in array.members.values())
+    return MOST_LOOKERS if far else min(MOST_LOOKERS, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -48,28 +59,25 @@ class Piece:
 
 
 class _Begun:
-    """A piece that the threads are looking at."""
+    """A piece that a thread is looking at."""
 
     def __init__(
-        self, array: Array, blob: Blob, manifest: Manifest, number: int, pick: Pick
+        self, scene: "_Scene", blob: Blob, manifest: Manifest, number: int
     ) -> None:
-        self._array, self._blob, self._manifest = array, blob, manifest
-        self._number = number
-        self._manifests = start_manifests(array, manifest) if number == 0 else None
-        self._segment = None
-        if manifest.segments:
-            self._segment = start_segment(array, manifest, number, pick)
+        self._array, self._blob = scene.array, blob
+        self._manifest, self._number = manifest, number
+        self._seen = scene.pool.submit(_look_at, scene, manifest, number)
 
     def piece(self) -> Piece:
         """Wait for what was seen, and judge it."""
         found, hopeless, size = Look(), False, self._blob.size
-        if self._manifests is not None:
-            found = _confirmed(self._array, self._manifests.result())
+        manifests, segment = self._seen.result()
+        if manifests is not None:
+            found = _confirmed(self._array, manifests)
             hopeless = found.lost > self._array.map.shape.m
         rows = self._manifest.segments
-        if self._segment is not None:
-            row, look = rows[self._number], self._segment.result()
-            look = _confirmed(self._array, look)
+        if segment is not None:
+            row, look = rows[self._number], _confirmed(self._array, segment)
             found.add(look)
             hopeless |= look.lost > row.shape.m
             size = row.length
@@ -78,11 +86,15 @@ class _Begun:
         unmeasured = last and self._blob.slots is None
         return replace(piece, unmeasured=self._manifest if unmeasured else None)
 
-    def drain(self) -> None:
-        """Wait until nothing is read any more."""
-        for one in (self._manifests, self._segment):
-            if one is not None:
-                one.drain()
+
+def _look_at(
+    scene: "_Scene", manifest: Manifest, number: int
+) -> tuple[Look | None, Look | None]:
+    """Look at the manifests of a blob, with its first piece, and at one segment."""
+    manifests = look_at_manifests(scene.array, manifest) if number == 0 else None
+    if not manifest.segments:
+        return manifests, None
+    return manifests, look_at_segment(scene.array, manifest, number, scene.pick)
 
 
 class _Unread:
@@ -95,8 +107,16 @@ class _Unread:
         """Return it."""
         return self._piece
 
-    def drain(self) -> None:
-        """Nothing is on its way."""
+
+@dataclass(frozen=True)
+class _Scene:
+    """What a walk looks at, the threads that do, and who picks the samples."""
+
+    array: Array
+    pool: Executor
+    pick: Pick
+    ahead: int
+    """How many pieces are begun while one is waited for."""
 
 
 def pieces(
@@ -108,10 +128,13 @@ def pieces(
     is `alone`. No snapshot of the database is held meanwhile.
     """
     begun: deque[_Begun | _Unread] = deque()
-    source = _begin(array, cursor, pick)
+    threads = lookers(array)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="scrub")
+    scene = _Scene(array, pool, pick, ahead=threads + 1)
+    source = _begin(scene, cursor)
     try:
         while True:
-            while len(begun) <= (AHEAD if in_time() else 0):
+            while len(begun) <= (scene.ahead if in_time() else 0):
                 one = next(source, None)
                 if one is None:
                     break
@@ -122,42 +145,37 @@ def pieces(
             begun.popleft()
             yield replace(piece, alone=not begun)
     finally:
-        for one in begun:
-            one.drain()
+        pool.shutdown(cancel_futures=True)
 
 
-def _begin(array: Array, cursor: str | None, pick: Pick) -> Iterator[_Begun | _Unread]:
+def _begin(scene: _Scene, cursor: str | None) -> Iterator[_Begun | _Unread]:
     uuid, number = _parse(cursor)
-    for asked in _asked(array, _live(uuid, again=number is not None)):
+    for asked in _asked(scene, _live(uuid, again=number is not None)):
         first = number or 0 if asked.blob.uuid == uuid else 0
-        yield from _of_blob(array, asked, first, pick)
+        yield from _of_blob(scene, asked, first)
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A blob whose manifest a thread of the array is having, and what that one met."""
+    """A blob whose manifest a thread is having, and what that one met."""
 
     blob: Blob
     manifest: Future[Manifest]
     met: list[Damage]
 
 
-def _asked(array: Array, blobs: Iterator[Blob]) -> Iterator[_Asked]:
+def _asked(scene: _Scene, blobs: Iterator[Blob]) -> Iterator[_Asked]:
     """Have manifests read a few blobs ahead, so that nobody waits for one."""
     own, waiting = runtime(), deque[_Asked]()
-    try:
-        for blob in blobs:
-            met: list[Damage] = []
-            manifest = array.executor.submit(
-                manifest_of, own, array, reference(blob), met.append
-            )
-            waiting.append(_Asked(blob, manifest, met))
-            if len(waiting) > AHEAD:
-                yield waiting.popleft()
-        while waiting:
+    for blob in blobs:
+        met: list[Damage] = []
+        manifest = scene.pool.submit(
+            manifest_of, own, scene.array, reference(blob), met.append
+        )
+        waiting.append(_Asked(blob, manifest, met))
+        if len(waiting) > scene.ahead:
             yield waiting.popleft()
-    finally:
-        wait([one.manifest for one in waiting])
+    yield from waiting
 
 
 def _parse(cursor: str | None) -> tuple[UUID | None, int | None]:
@@ -184,10 +202,8 @@ def _live(uuid: UUID | None, *, again: bool) -> Iterator[Blob]:
         uuid, again = some[-1].uuid, False
 
 
-def _of_blob(
-    array: Array, asked: _Asked, first: int, pick: Pick
-) -> Iterator[_Begun | _Unread]:
-    blob = asked.blob
+def _of_blob(scene: _Scene, asked: _Asked, first: int) -> Iterator[_Begun | _Unread]:
+    array, blob = scene.array, asked.blob
     try:
         manifest = asked.manifest.result()
     except BlobDamaged:
@@ -199,7 +215,7 @@ def _of_blob(
         yield _Unread(_piece(blob, 0, look, False, blob.size, last=True))
         return
     for number in range(first, max(1, len(manifest.segments))):
-        yield _Begun(array, blob, manifest, number, pick)
+        yield _Begun(scene, blob, manifest, number)
 
 
 def _piece(

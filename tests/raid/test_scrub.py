@@ -12,7 +12,7 @@ from raid.errors import MemberFailing, MemberMissing
 from raid.geometry import Code, Level
 from raid.keys import parse_key
 from raid.memory import MemoryMember
-from raid.scrub import Kind, Look, start_manifests, start_segment
+from raid.scrub import Kind, Look, look_at_manifests, look_at_segment
 from raid.superblock import StoredState
 from raid.writer import Stored
 from support.arrays import LAYOUTS, Clock, memory_array, put_blob
@@ -30,10 +30,10 @@ def _small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def look(array: Array, stored: Stored, seed: int = 0) -> Look:
     """Look at the whole blob."""
-    found = start_manifests(array, stored.manifest).result()
+    found = look_at_manifests(array, stored.manifest)
     pick = random.Random(seed).randrange
     for number in range(len(stored.rows)):
-        found.add(start_segment(array, stored.manifest, number, pick).result())
+        found.add(look_at_segment(array, stored.manifest, number, pick))
     return found
 
 

@@ -15,12 +15,14 @@ import pytest
 from raid import levels, shards
 from raid.array import Array
 from raid.errors import BlobDamaged, BlobUnreachable, MemberFailing
+from raid.geometry import Level
 from raid.manifest import Manifest
 from storage import debts, reshaping
 from storage.db import db, release, transaction, utcnow
-from storage.jobs import runner, scrub, table
+from storage.jobs import look, runner, scrub, table
 from storage.members.calls import SystemCalls
 from storage.models import Blob, Debt, Event, Job, JobKind, JobState
+from support.arrays import memory_array
 from support.faulty import flip
 from support.soak import times
 from support.store import KIB, MIB, Store
@@ -245,20 +247,19 @@ def test_a_blob_that_was_let_go_of_meanwhile_is_no_damage(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its objects vanish under the look: the row is read again."""
-    from storage.jobs import look
-
     blob = store.put(300 * KIB)
-    real, fired = look.start_segment, []
+    real, fired = look.look_at_segment, []
 
     def purged(*said: Any) -> Any:
         for slot in range(4):
             for path in store.paths(slot, blob.uuid):
                 path.unlink()
-        store.let_go(blob.uuid)
+        with store.app.app_context():
+            store.let_go(blob.uuid)
         fired.append(blob.uuid)
         return real(*said)
 
-    monkeypatch.setattr(look, "start_segment", purged)
+    monkeypatch.setattr(look, "look_at_segment", purged)
     job = run(store)
     assert fired
     assert found(job) == {}
@@ -550,3 +551,16 @@ def test_it_waits_for_what_another_is_just_repairing(
     job = run(store)
     assert len(taken[0].due) == len(files)
     assert found(job) == {"bad": len(files), "repaired": len(files)}
+
+
+@pytest.mark.parametrize(("processors", "threads"), [(2, 2), (64, 8)])
+@pytest.mark.parametrize("far", [False, True])
+def test_near_members_are_looked_at_by_as_many_threads_as_there_are_processors(
+    monkeypatch: pytest.MonkeyPatch, processors: int, threads: int, far: bool
+) -> None:
+    """Where every request takes its time on the way there are more."""
+    array = memory_array(Level.RAID5, 4)
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    if far:
+        array.members[2].run_units = 4
+    assert look.lookers(array) == (look.MOST_LOOKERS if far else threads)
