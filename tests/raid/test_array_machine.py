@@ -63,9 +63,9 @@ SIZES = [0, 1, 5_000, 65_536, 65_537, 262_144, 300_000, 524_288, 524_289, 1_300_
 PLAYED = LAYOUTS if FACTOR == 1 else (*LAYOUTS, *WIDE)
 NAMES = ["a", "b", "c", "d"]
 ROT = ("rot", "truncated", "extended", "lost write", "misdirected")
-LEAST_FIRED = 1000
 ANY = st.integers(0, 1 << 20)
 """A choice among so many as there will be: names and sizes differ each time."""
+LEAST_FIRED = 1000
 """How often a soak wants to have seen each kind of fault."""
 Debt = tuple[UUID, int | None, int | None]
 """Blob, segment and role that a slot is owed; no segment means the manifest."""
