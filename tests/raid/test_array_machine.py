@@ -431,7 +431,7 @@ def fired() -> Iterator[dict[str, Counter[str]]]:
         total = sum(by_layout.values(), Counter())
         print(f"R6: {total}")
         assert set(total) >= {*KINDS, *ROT}, total
-        if FACTOR >= 40:
+        if FACTOR >= 20:
             assert min(total.values()) >= LEAST_FIRED, total
 
 
