@@ -274,9 +274,12 @@ def _lose_all(store: Store, blobs: list[Blob]) -> None:
 
 
 @pytest.mark.sqlite
-def test_too_much_at_once_makes_it_suspect_the_metadata(store: Store) -> None:
+@pytest.mark.parametrize("size", [1000, 300 * KIB], ids=["manifests", "segments"])
+def test_too_much_at_once_makes_it_suspect_the_metadata(
+    store: Store, size: int
+) -> None:
     """Paused with a sentence and an event; nothing of that run becomes a debt."""
-    blobs = sorted((store.put(1000) for _ in range(30)), key=lambda blob: blob.uuid)
+    blobs = sorted((store.put(size) for _ in range(30)), key=lambda blob: blob.uuid)
     _lose_all(store, blobs[6:])
     single = store.paths(2, blobs[3].uuid)[0]
     right = single.read_bytes()
@@ -551,6 +554,31 @@ def test_it_waits_for_what_another_is_just_repairing(
     job = run(store)
     assert len(taken[0].due) == len(files)
     assert found(job) == {"bad": len(files), "repaired": len(files)}
+
+
+@pytest.mark.sqlite
+def test_who_stops_a_walk_waits_until_nothing_is_read_any_more(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the next step, on another instance perhaps, would read beside it."""
+    for _ in range(20):
+        store.put(300 * KIB)
+    real, reading, ended = look.look_at_segment, [], []
+
+    def slow(*said: Any) -> Any:
+        reading.append(1)
+        time.sleep(0.05)
+        ended.append(1)
+        return real(*said)
+
+    monkeypatch.setattr(look, "look_at_segment", slow)
+    walk = look.pieces(store.runtime.array(), None, random.randrange, lambda: True)
+    next(walk)
+    walk.close()
+    assert 1 < len(reading) < 20
+    assert len(ended) == len(reading)
+    time.sleep(0.1)
+    assert len(ended) == len(reading) < 20
 
 
 @pytest.mark.parametrize(("processors", "threads"), [(2, 2), (64, 8)])
