@@ -69,6 +69,13 @@ class Member(Protocol):
     def delete(self, key: str) -> None:
         """Remove an object; an absent one is fine."""
 
+    def sync(self, prefix: str) -> None:
+        """Make durable what is seen under a prefix, which ends in a folder of keys.
+
+        Whoever stored it may have been killed before it was. Call it before anything
+        is built on an object's being there already.
+        """
+
     def set_aside(self, key: str) -> None:
         """Move an object to quarantine; an absent one is fine.
 

@@ -66,14 +66,17 @@ class Filler:
         self._stack.close()
 
     def has(self, holding: Holding) -> bool:
-        """Tell whether an object is there with its right length; nothing is read.
+        """Tell whether an object is there with its right length, and make it durable.
 
-        Objects are published whole, so only a bad disk makes that wrong, and finding
-        such a thing is the scrub's.
+        Nothing is read: objects are published whole, so only a bad disk makes that
+        wrong, and finding such a thing is the scrub's.
         """
         try:
             with self._target.using(self._slot) as member:
-                return member.info(holding.key).size == holding.length
+                there = member.info(holding.key).size == holding.length
+                if there:
+                    member.sync(holding.key)
+                return there
         except ObjectMissing:
             return False
 

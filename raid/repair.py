@@ -50,18 +50,20 @@ def put_shard(
     `source` than the array that is written to, the member that has the role there is
     read first.
     """
-    bad = False
+    bad, key = False, object_key(manifest, segment, role)
     try:
         check_shard(array, slot, manifest, segment, role)
-        return False
     except ObjectMissing:
         pass
     except (DamagedObject, MemberFailing):
         bad = True  # other bytes, or a bad sector under them: they move aside
+    else:
+        with array.using(slot, write=True) as member:
+            member.sync(key)
+        return False
     parts = made_parts(
         source or array, manifest, segment, role, trusted=source is not None
     )
-    key = object_key(manifest, segment, role)
     with array.using(slot, write=True) as member:
         member.put(key, parts, replace=bad)
     return True
@@ -173,7 +175,9 @@ def put_tombstone(
         try:
             member.put(key, parts, essential=True)
         except ObjectExists:
-            if not _is_tombstone(member.read(key), array.map.array, blob):
+            if _is_tombstone(member.read(key), array.map.array, blob):
+                member.sync(key)
+            else:
                 member.put(key, parts, essential=True, replace=True)
 
 

@@ -124,6 +124,8 @@ class _Comparison:
         for byte in range(first, 256):
             with self._array.using(self._slot) as member:
                 infos = list(member.list(f"{OBJECTS}{byte:02x}/"))
+                if infos:
+                    member.sync(f"{OBJECTS}{byte:02x}/")
             for info in infos:
                 parsed = parse_key(info.key)
                 if parsed is not None and _is_after(parsed.blob, self._after):

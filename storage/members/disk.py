@@ -25,6 +25,7 @@ R = TypeVar("R")
 
 _WORTH_ALLOCATING = 1 << 20
 _MOST_PARTS = 512
+_COMPARE = 1 << 20
 _CANNOT_ALLOCATE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENODEV)
 
 
@@ -95,6 +96,19 @@ class Disk:
             found.append(data)
             got += len(data)
         return b"".join(found)
+
+    def has(self, path: str, parts: Sequence[Buffer]) -> bool:
+        """Tell whether a file holds just these bytes; it is read piece by piece."""
+        if self.stat(path).st_size != sum(map(len, parts)):
+            return False
+        offset = 0
+        for part in parts:
+            for at in range(0, len(part), _COMPARE):
+                piece = part[at : at + _COMPARE]
+                if self.read(path, offset, len(piece)) != piece:
+                    return False
+                offset += len(piece)
+        return True
 
     def sync_directory(self, path: str) -> None:
         """Make the names in a directory durable."""

@@ -31,7 +31,6 @@ from storage.members.temporary import sweep, temporary_name
 
 _AREAS = ("o", "t", "c", "tmp", "quarantine")
 _WITHOUT_OBJECTS = ("tmp", "quarantine", "lost+found")
-_COMPARE = 1 << 20
 
 _Seal = tuple[str, int, int, int]
 
@@ -228,24 +227,11 @@ class LocalMember:
 
     def _is_there(self, path: str, parts: Sequence[Buffer], replace: bool) -> bool:
         try:
-            return self._same(path, parts)
+            return self._disk.has(path, parts)
         except OSError as error:
             if error.errno != errno.EIO or not replace:
                 raise
             return False  # a bad sector: what can't be read is not what was written
-
-    def _same(self, path: str, parts: Sequence[Buffer]) -> bool:
-        stored = self._disk.stat(path).st_size
-        if stored != sum(map(len, parts)):
-            return False
-        offset = 0
-        for part in parts:
-            for at in range(0, len(part), _COMPARE):
-                piece = part[at : at + _COMPARE]
-                if self._disk.read(path, offset, len(piece)) != piece:
-                    return False
-                offset += len(piece)
-        return True
 
     def _quarantine(self, target: str, key: str) -> None:
         """Move an object aside: nothing is repaired by emptying it."""
@@ -282,6 +268,15 @@ class LocalMember:
                 self._disk.unlink(target)
             with suppress(FileNotFoundError):
                 self._disk.sync_directory(os.path.dirname(target))  # noqa: PTH120
+
+    def sync(self, prefix: str) -> None:
+        """Make durable what is seen under a prefix, whoever stored it; see `Member`."""
+        with self._border(f"sync {prefix}"):
+            self._insist()
+            folder = os.path.dirname(self._at(prefix))  # noqa: PTH120
+            with suppress(FileNotFoundError):
+                self._disk.sync_directory(folder)
+                self._sync_above(folder)
 
     def set_aside(self, key: str) -> None:
         """Move an object to quarantine; an absent one is fine."""

@@ -197,6 +197,9 @@ class S3Member:
                 raise
             raise ObjectKept(self.label, key) from answer
 
+    def sync(self, prefix: str) -> None:
+        """A bucket answers when an object is durable, so there is nothing to do."""
+
     def set_aside(self, key: str) -> None:
         """Move an object to quarantine; an absent one is fine."""
         with self._border(f"set {key} aside", writing=True):

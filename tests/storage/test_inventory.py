@@ -66,6 +66,30 @@ def test_only_what_changed_is_copied(store: Store, puts: list[str]) -> None:
     store.check()
 
 
+@pytest.mark.sqlite
+def test_what_it_finds_is_durable_before_it_counts(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who gave it to the member may have been killed before a disk had it."""
+    real, synced = LocalMember.sync, set()
+
+    def sync(self: LocalMember, prefix: str) -> None:
+        real(self, prefix)
+        if self.path.name == "1":
+            synced.add(prefix)
+
+    monkeypatch.setattr(LocalMember, "sync", sync)
+    for size in SIZES * 2:
+        store.put(size)
+    store.lose(1)
+    store.runtime.check_members()
+    store.put(1000)
+    store.bring_back(1)
+    finish(store)
+    assert store.states() == ["in_sync"] * 4
+    assert synced >= {name.rpartition("/")[0] + "/" for name in files(store, 1)}
+
+
 def test_what_a_member_lost_while_it_was_away_is_found(
     store: Store, puts: list[str]
 ) -> None:

@@ -102,6 +102,14 @@ def test_it_deletes_and_deletes_again(member: Member) -> None:
     assert _keys(member) == []
 
 
+def test_it_syncs_what_is_there_and_what_is_not(member: Member) -> None:
+    member.sync(KEY)
+    member.put(KEY, [b"abc"])
+    for prefix in (KEY, "o/ab/", "o/ff/"):
+        member.sync(prefix)
+    assert member.read(KEY) == b"abc"
+
+
 def test_it_sets_aside_and_sets_aside_again(member: Member) -> None:
     before = time.time() - 1
     for data in (b"first", b"second"):

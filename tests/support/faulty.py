@@ -132,6 +132,10 @@ class FaultyMember:
         self._raise(self._fault("delete"))
         self.inner.delete(key)
 
+    def sync(self, prefix: str) -> None:
+        self._raise(self._fault("sync"))
+        self.inner.sync(prefix)
+
     def set_aside(self, key: str) -> None:
         self._raise(self._fault("set_aside"))
         self.inner.set_aside(key)
