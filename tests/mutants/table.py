@@ -17,6 +17,7 @@ class Mutant(NamedTuple):
     tests: str
 
 
+AGAIN = "tests/proof/test_power_loss_again.py"
 DISK, LOCAL = "storage/members/disk.py", "storage/members/local.py"
 BUCKET = "storage/members/s3.py"
 BUCKETS = "tests/storage/test_members_s3.py"
@@ -78,6 +79,29 @@ MUTANTS = (
         "        if folder == self._root or folder in self._durable:\n",
         "        if folder == self._root or os.listdir(folder) != []:\n",
         f"{POWER}::test_a_directory_that_a_killed_writer_made_is_made_durable",
+    ),
+    Mutant(
+        "a repair takes what a killed one left for durable",
+        "raid/repair.py",
+        "        with array.using(slot, write=True) as member:\n"
+        "            member.sync(key)\n        return False\n",
+        "        return False\n",
+        AGAIN,
+    ),
+    Mutant(
+        "a rebuild takes what a killed one left for durable",
+        "raid/rebuild.py",
+        "                    member.sync(holding.key)\n",
+        "                    pass\n",
+        AGAIN,
+    ),
+    Mutant(
+        "an inventory takes what a killed repair left for durable",
+        "storage/jobs/inventory.py",
+        '                    member.sync(f"{OBJECTS}{byte:02x}/")\n',
+        "                    pass\n",
+        "tests/storage/test_inventory.py"
+        "::test_what_it_finds_is_durable_before_it_counts",
     ),
     Mutant(
         "no fsync of the quarantine",
