@@ -263,6 +263,7 @@ class Array:
         entry = self.map.entry(slot)
         if entry is not None and entry.state in _NOT_USED:
             raise self._out_of_use(slot, entry.state)
+        self.health.begin(slot)
         try:
             yield self.members[slot]
         except MemberError as error:

@@ -14,10 +14,12 @@ from raid.errors import (
     MemberFailing,
     MemberFull,
     MemberReadOnly,
+    MemberSlow,
     ObjectExists,
     ObjectKept,
     ObjectMissing,
 )
+from raid.pace import Pace
 
 REST = 2.0
 WRITE_REST = 15.0
@@ -25,6 +27,8 @@ WRITE_REST = 15.0
 LONGEST_REST = 60.0
 WINDOW = 600.0
 """Seconds for which a failure of a device counts against it."""
+TRIAL = 15.0
+"""Seconds for which one request may try a member that has rested, and no other."""
 
 _ABOUT_OBJECTS = (ObjectMissing, ObjectExists, ObjectKept)
 _ABOUT_WRITES = (MemberFull, MemberReadOnly)
@@ -38,6 +42,8 @@ class _Trouble:
     rest: float
     until: float
     by_check: bool
+    trial: float = 0.0
+    """Until when a request is given to find out whether it is over."""
 
 
 class Health:
@@ -47,6 +53,7 @@ class Health:
         """Start with every member in good standing, on a monotonic clock."""
         self._clock = clock
         self._lock = threading.Lock()
+        self.pace = Pace(clock)
         self._reach: dict[int, _Trouble] = {}
         self._write: dict[int, _Trouble] = {}
         self._failures: dict[int, list[float]] = {}
@@ -54,6 +61,7 @@ class Health:
     def note(self, slot: int, error: MemberError, *, by_check: bool = False) -> None:
         """Rest a member after an error; an error about one object is none."""
         if isinstance(error, _ABOUT_OBJECTS):
+            self._end_trial(slot)
             return
         about_writes = isinstance(error, _ABOUT_WRITES)
         with self._lock:
@@ -63,6 +71,12 @@ class Health:
             known[slot] = self._trouble(before, error, first, by_check)
             if isinstance(error, MemberFailing) and not by_check:
                 self._count_failure(slot, before)
+
+    def _end_trial(self, slot: int) -> None:
+        """Let the next one try: the member answered, though not about itself."""
+        trouble = self._reach.get(slot)
+        if trouble is not None:
+            trouble.trial = 0.0
 
     def _trouble(
         self, before: _Trouble | None, error: MemberError, rest: float, by_check: bool
@@ -92,9 +106,20 @@ class Health:
 
     def forget(self, slot: int) -> None:
         """Forget all of a slot: another member sits there, or it was taken back."""
+        self.pace.forget(slot)
         with self._lock:
             for known in (self._reach, self._write, self._failures):
                 known.pop(slot, None)
+
+    def begin(self, slot: int) -> None:
+        """Note that a request begins; after a rest one tries and the others wait."""
+        if slot not in self._reach:
+            return
+        with self._lock:
+            trouble = self._reach.get(slot)
+            now = self._clock()
+            if trouble is not None and now >= max(trouble.until, trouble.trial):
+                trouble.trial = now + TRIAL
 
     def ok(self, slot: int, *, write: bool = False) -> None:
         """Forget trouble after a success.
@@ -130,6 +155,8 @@ class Health:
     def observed(self, slot: int) -> str | None:
         """Return the design's word for what is wrong with a member, or None."""
         error = self.error(slot)
+        if error is None and self.pace.rests_for(slot):
+            return MemberSlow.word
         return None if error is None else error.word
 
     def error(self, slot: int) -> MemberError | None:
@@ -146,6 +173,6 @@ class Health:
         now = self._clock()
         for known in (self._reach, self._write) if write else (self._reach,):
             trouble = known.get(slot)
-            if trouble is not None and now < trouble.until:
+            if trouble is not None and now < max(trouble.until, trouble.trial):
                 return False
         return True

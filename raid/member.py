@@ -10,6 +10,9 @@ Buffer = bytes | bytearray | memoryview
 RESERVE = 64 * 1024 * 1024
 """Bytes kept free on every member for superblocks, journal and tombstones."""
 
+NEAR = 1000
+"""The weight of a disk; that of a bucket stands in its URL, and is 100 if not."""
+
 UNLIMITED = 1 << 60
 """The room, in bytes, of a member that knows of no bound, such as a bucket."""
 
@@ -40,7 +43,9 @@ class Member(Protocol):
 
     label: str
     run_units: int
-    """Adjacent units worth fetching in one read."""
+    """Adjacent units worth fetching in one read; more than one where it is far."""
+    weight: int
+    """How near and cheap it is: reads prefer the higher one."""
 
     def put(
         self,

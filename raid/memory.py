@@ -14,7 +14,7 @@ from raid.errors import (
     UnknownVersion,
 )
 from raid.keys import QUARANTINE, parse_superblock_key
-from raid.member import RESERVE, Buffer, ObjectInfo, Space
+from raid.member import NEAR, RESERVE, Buffer, ObjectInfo, Space
 from raid.superblock import Superblock
 
 _NOTHING: tuple[str, bytes | None] = ("", None)
@@ -24,6 +24,7 @@ class MemoryMember:
     """A member whose objects live in a dict and end with the process."""
 
     run_units = 1
+    weight = NEAR
 
     def __init__(
         self,

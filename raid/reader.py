@@ -6,9 +6,7 @@ the inputs are looked at only when it differs.
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
-from itertools import groupby
+from dataclasses import dataclass
 from uuid import UUID
 
 from raid.array import Array
@@ -22,17 +20,18 @@ from raid.errors import (
     UnknownVersion,
 )
 from raid.format import HEADER_LENGTH, ShardHeader
-from raid.geometry import UNIT, Code, Piece, Shape
+from raid.geometry import Code, Shape
 from raid.keys import combined_key, manifest_key
 from raid.manifest import Form, Manifest
 from raid.member import Member
+from raid.preference import is_far, rank
+from raid.race import Ask, Race
 from raid.rows import MAX_METADATA
-from raid.segments import Damage, SegmentReader
+from raid.runs import read_runs
+from raid.segments import Damage
 from raid.superblock import StoredState
 
 OnDamage = Callable[[Damage], None]
-
-_RUN = 1536 * 1024
 
 _FIRST_READ = 16 * 1024
 """Usually holds the header, the table and the manifest of a combined object."""
@@ -87,76 +86,18 @@ def read(
     if found.form is Form.INLINE:
         yield found.inline[start:stop]
         return
-    yield from _ahead(array, _runs(array, found, start, stop), on_damage)
-
-
-@dataclass
-class _Run:
-    """A few adjacent units of a segment, read at once."""
-
-    segment: SegmentReader
-    pieces: list[Piece]
-    chunks: list[bytes] = field(default_factory=list)
-    error: RaidError | None = None
-
-    def load(self) -> "_Run":
-        """Read and verify the units; those before a bad one may still be served."""
-        try:
-            for piece in self.pieces:
-                self.chunks.append(self.segment.bytes_of(piece))
-        except RaidError as error:
-            self.error = error
-        return self
-
-
-def _runs(array: Array, manifest: Manifest, start: int, stop: int) -> Iterator[_Run]:
-    """Yield what a range covers in runs of whole rows, of about one size."""
-    for span in manifest.spans(start, stop):
-        segment = SegmentReader(array, manifest, span.number)
-        rows = max(1, _RUN // (segment.k * UNIT))
-        covered = segment.pieces(span.start, span.stop)
-        for _, run in groupby(covered, lambda piece: piece.row // rows):  # noqa: B023
-            yield _Run(segment, list(run))
-
-
-def _ahead(array: Array, runs: Iterator[_Run], on_damage: OnDamage) -> Iterator[bytes]:
-    """Yield the chunks of the runs, one run being loaded while another is sent.
-
-    A run that no thread has begun by the time it is wanted is loaded here, so a busy
-    executor makes a download slower but never makes it wait.
-    """
-    run = next(runs).load()
-    future: Future[_Run] | None = None
-    try:
-        while True:
-            following = None if run.error else next(runs, None)
-            if following is not None:
-                future = array.executor.submit(following.load)
-            yield from run.chunks
-            run.chunks.clear()
-            for damage in run.segment.take_damage():
-                on_damage(damage)
-            if run.error is not None:
-                raise run.error
-            if following is None or future is None:
-                return
-            run = following.load() if future.cancel() else future.result()
-    finally:
-        if future is not None and not future.cancel():
-            wait([future])  # whoever stops reading leaves nothing running
+    yield from read_runs(array, found, start, stop, on_damage)
 
 
 def load_manifest(array: Array, ref: BlobRef, on_damage: OnDamage) -> Manifest:
     """Return the manifest whose digest the database keeps, from any member."""
     search = _Search(array, ref, on_damage)
-    resting = []
-    for slot in search.slots():
-        if array.health.usable(slot):
-            if (manifest := search.ask(slot)) is not None:
-                return manifest
-        else:
-            resting.append(slot)
-    for slot in resting:
+    slots = search.slots()
+    resting = [slot for slot in slots if not array.health.usable(slot)]
+    awake = [slot for slot in slots if slot not in resting]
+    if is_far(array) and (manifest := search.race(awake)) is not None:
+        return manifest
+    for slot in search.left(awake, resting):
         if (manifest := search.ask(slot)) is not None:
             return manifest
     raise search.failure()
@@ -166,7 +107,11 @@ def read_manifest(member: Member, key: str, *, combined: bool) -> bytes:
     """Return the bytes of a manifest, alone or inside a combined object; unverified."""
     if not combined:
         return member.read(key)
-    head = member.read(key, 0, _FIRST_READ)
+    return _inside(member, key, member.read(key, 0, _FIRST_READ))
+
+
+def _inside(member: Member, key: str, head: bytes) -> bytes:
+    """Return the manifest inside a combined object that begins with ``head``."""
     header = ShardHeader.unpack(head)
     start = HEADER_LENGTH + header.table_length
     stop = start + header.manifest_length
@@ -185,6 +130,8 @@ class _Search:
         self._ref = ref
         self._on_damage = on_damage
         self._away: list[int] = []
+        self._done: set[int] = set()
+        self._late: set[int] = set()
         self._newer: UnknownVersion | None = None
 
     def slots(self) -> list[int]:
@@ -192,15 +139,56 @@ class _Search:
         known = [entry.slot for entry in self._array.map.slots]
         slots = [slot for slot in known if not self._array.is_gone(slot)] or known
         first = self._ref.blob.int % len(slots)
-        return slots[first:] + slots[:first]
+        turned = slots[first:] + slots[:first]
+        return sorted(turned, key=lambda slot: rank(self._array, slot))
+
+    def left(self, awake: list[int], resting: list[int]) -> Iterator[int]:
+        """Yield who has not answered yet, the late ones at last."""
+        yield from (slot for slot in awake if slot not in self._done | self._late)
+        yield from resting
+        yield from sorted(self._late)
+
+    def race(self, slots: list[int]) -> Manifest | None:
+        """Return the manifest of the first of some far members that has it."""
+        asks = [self._ask_of(slot) for slot in slots if slot in self._array.members]
+        race = Race(self._array, asks, 1, lambda came: 0 if came else 1)
+        race.finish()
+        self._late = {asks[number].slot for number in race.late}
+        for number, error in race.failed.items():
+            self._judge(asks[number].slot, _raising(error))
+        for number, data in race.came.items():
+            slot = asks[number].slot
+            if (found := self._judge(slot, lambda: self._rest(slot, data))) is not None:  # noqa: B023
+                return found
+        return None
+
+    def _ask_of(self, slot: int) -> Ask:
+        length = None if self._ref.role(slot) is None else _FIRST_READ
+        return Ask(slot, self._ref.manifest_key(slot), 0, length)
+
+    def _rest(self, slot: int, data: bytes) -> bytes:
+        """Return the manifest of what came first."""
+        if self._ref.role(slot) is None:
+            return data
+        with self._array.using(slot) as member:
+            return _inside(member, self._ref.manifest_key(slot), data)
 
     def ask(self, slot: int) -> Manifest | None:
         """Return the verified manifest of a member, or note why it has none."""
-        key = self._ref.manifest_key(slot)
-        try:
+        combined = self._ref.role(slot) is not None
+
+        def reading() -> bytes:
             with self._array.using(slot) as member:
-                combined = self._ref.role(slot) is not None
-                data = read_manifest(member, key, combined=combined)
+                key = self._ref.manifest_key(slot)
+                return read_manifest(member, key, combined=combined)
+
+        return self._judge(slot, reading)
+
+    def _judge(self, slot: int, reading: Callable[[], bytes]) -> Manifest | None:
+        key = self._ref.manifest_key(slot)
+        self._done.add(slot)
+        try:
+            data = reading()
             return Manifest.unpack(data, self._ref.manifest_digest)
         except ObjectMissing:
             self._note_absence(slot, key)
@@ -240,3 +228,10 @@ class _Search:
             "No member has the description of this file in good order; "
             "restore the file from a backup."
         )
+
+
+def _raising(error: MemberError) -> Callable[[], bytes]:
+    def reading() -> bytes:
+        raise error
+
+    return reading

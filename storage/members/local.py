@@ -23,7 +23,7 @@ from raid.errors import (
     UnknownVersion,
 )
 from raid.keys import QUARANTINE, parse_superblock_key
-from raid.member import RESERVE, Buffer, ObjectInfo, Space
+from raid.member import NEAR, RESERVE, Buffer, ObjectInfo, Space
 from raid.superblock import MAX_LENGTH, Superblock
 from storage.members.calls import SystemCalls
 from storage.members.disk import Disk, translate
@@ -39,6 +39,7 @@ class LocalMember:
     """See the module's text; the contract is ``raid.member.Member``."""
 
     run_units = 1
+    weight = NEAR
 
     def __init__(
         self,

@@ -44,7 +44,7 @@ _QUICK: dict[str, Any] = {"tries": 2, "seconds": CHECK_SECONDS}
 class S3Member:
     """See the module's text; the contract is ``raid.member.Member``."""
 
-    run_units = 4
+    run_units = 12
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from itertools import combinations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raid import halves
@@ -18,6 +18,8 @@ from support.arrays import LAYOUTS, WIDE, Clock, Log, get_blob, memory_array, pu
 from support.bodies import body
 from support.faulty import FaultyMember
 
+FAR = 12
+"""The units that one read of a far member fetches."""
 SMALL = 1024 * 1024
 """The most data of a segment in these tests, so that a few of them stay small."""
 
@@ -45,11 +47,14 @@ ALL = (*LAYOUTS, *WIDE)
 CASES = [(*layout, size) for layout in ALL for size in _sizes(*layout)]
 
 
-def _faulty(level: Level, width: int) -> tuple[Array, list[FaultyMember]]:
+def _faulty(
+    level: Level, width: int, *, far: bool = False
+) -> tuple[Array, list[FaultyMember]]:
     made: list[FaultyMember] = []
 
     def wrap(_: int, member: MemoryMember) -> FaultyMember:
         made.append(FaultyMember(member))
+        made[-1].run_units = FAR if far else 1
         return made[-1]
 
     return memory_array(level, width, wrap=wrap, clock=Clock()), made
@@ -68,11 +73,12 @@ def _reads_without(
             array.check(slot)
 
 
+@pytest.mark.parametrize("far", [False, True], ids=["near", "far"])
 @pytest.mark.parametrize(("level", "width", "size"), CASES)
 def test_any_loss_of_up_to_m_members_is_survived(
-    level: Level, width: int, size: int
+    level: Level, width: int, size: int, far: bool
 ) -> None:
-    array, members = _faulty(level, width)
+    array, members = _faulty(level, width, far=far)
     data = body(size)
     log = Log()
     stored = put_blob(array, data, log=log)
@@ -90,10 +96,11 @@ def test_any_loss_of_up_to_m_members_is_survived(
 
 @pytest.mark.parametrize(("level", "width"), ALL)
 @pytest.mark.parametrize("size", [1000, 300 * 1024, 3 * 1024 * 1024])
+@pytest.mark.parametrize("far", [False, True], ids=["near", "far"])
 def test_more_losses_are_an_honest_error_or_the_right_bytes(
-    level: Level, width: int, size: int
+    level: Level, width: int, size: int, far: bool
 ) -> None:
-    array, members = _faulty(level, width)
+    array, members = _faulty(level, width, far=far)
     data = body(size)
     stored = put_blob(array, data)
     for lost in combinations(range(width), array.map.shape.m + 1):
@@ -146,9 +153,10 @@ def test_forms_follow_the_size(level: Level, width: int) -> None:
 
 
 @given(data=st.data())
+@settings(deadline=None)
 def test_any_range_of_anything_is_read(data: st.DataObject) -> None:
     level, width = data.draw(st.sampled_from(ALL))
-    array, members = _faulty(level, width)
+    array, members = _faulty(level, width, far=data.draw(st.booleans()))
     size = data.draw(st.integers(0, 3 * 1024 * 1024))
     content = body(size)
     stored = put_blob(array, content, want_sha256=data.draw(st.booleans()))

@@ -31,8 +31,12 @@ SIZES = {"inline": 5_000, "combined": 300 * 1024, "segmented": 1_300_000}
 FLIPS = times(3)
 
 
-@pytest.fixture(autouse=True)
-def _small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, params=[1, 12], ids=["near", "far"])
+def _small_segments(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setattr(MemoryMember, "run_units", request.param)
+    monkeypatch.setattr(FaultyMember, "run_units", request.param)
     monkeypatch.setattr(halves, "HALF", 1 << 19)
 
 

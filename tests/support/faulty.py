@@ -19,7 +19,7 @@ from raid.errors import (
     MemberReadOnly,
     MemberSlow,
 )
-from raid.member import Buffer, Member, ObjectInfo, Space
+from raid.member import NEAR, Buffer, Member, ObjectInfo, Space
 
 RAISING: dict[str, type[MemberError]] = {
     "failing": MemberFailing,
@@ -40,6 +40,7 @@ class FaultyMember:
     """Pass calls on, except those that a fault is armed for."""
 
     run_units = 1
+    weight = NEAR
 
     def __init__(self, inner: Member, seed: int = 0) -> None:
         self.inner = inner
