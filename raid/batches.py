@@ -1,4 +1,4 @@
-"""Store several objects at once, one per slot, and learn how each of them went."""
+"""Store several new objects at once, one per slot, and learn how each of them went."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
@@ -54,7 +54,7 @@ def _put(
 ) -> MemberError | None:
     try:
         with array.using(slot, write=True) as member:
-            member.put(key, parts)
+            member.put(key, parts, fresh=True)
     except MemberError as error:
         return error
     return None

@@ -54,12 +54,14 @@ class Member(Protocol):
         *,
         replace: bool = False,
         essential: bool = False,
+        fresh: bool = False,
     ) -> None:
         """Store the joined parts durably, or raise and leave nothing.
 
         Equal bytes under an existing key are fine, other bytes raise `ObjectExists`;
         `replace` moves the old object to quarantine first. Only `essential` objects
-        (superblocks, tombstones) may use the reserve.
+        (superblocks, tombstones) may use the reserve. A ``fresh`` key is new and random
+        and nobody else's, so nothing has to be asked before it is written.
         """
 
     def read(self, key: str, offset: int = 0, length: int | None = None) -> bytes:

@@ -54,6 +54,7 @@ class MemoryMember:
         *,
         replace: bool = False,
         essential: bool = False,
+        fresh: bool = False,  # noqa: ARG002
     ) -> None:
         """Store an object; see `Member.put`."""
         data = b"".join(parts)

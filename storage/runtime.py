@@ -32,7 +32,8 @@ from storage.members.urls import parse_member_url
 
 REASSEMBLE_SECONDS = 15.0
 MAP_SECONDS = 1.0
-THREADS = 16
+THREADS = 64
+"""As many as 16 uploads to four members need; they are made when they are needed."""
 _KEY = "holdfast_runtime"
 _MOST_DAMAGE = 10_000
 _LOG = logging.getLogger("holdfast.array")

@@ -145,6 +145,7 @@ class LocalMember:
         *,
         replace: bool = False,
         essential: bool = False,
+        fresh: bool = False,  # noqa: ARG002
     ) -> None:
         """Store an object durably, or raise and leave nothing; see the contract."""
         size = sum(map(len, parts))

@@ -145,10 +145,12 @@ class S3Member:
         *,
         replace: bool = False,
         essential: bool = False,
+        fresh: bool = False,
     ) -> None:
         """Store an object durably, or raise and leave nothing; see the contract.
 
-        One request, and one before it where the server ignores If-None-Match.
+        One request, and one before it where the server ignores If-None-Match and the
+        key is not fresh.
         """
         body = Body(parts)
         with self._border(f"store {key}", writing=True):
@@ -157,7 +159,9 @@ class S3Member:
                 self._refuse_used(key)
             elif not essential:
                 self._keep_reserve(len(body))
-            if self._objects.publish(key, body) or self._objects.same(key, body):
+            if self._objects.publish(key, body, fresh=fresh) or self._objects.same(
+                key, body
+            ):
                 return
             if not replace:
                 raise ObjectExists(self.label, key)

@@ -23,7 +23,8 @@ DEADLINE = 30.0
 """Seconds for a request with all its tries, beside the time that its bytes need."""
 SLOWEST = float(1 << 20)
 """Bytes a second below which an object is too slow."""
-READ_TIMEOUT = 20.0
+READ_TIMEOUT = 10.0
+"""Seconds of silence; an upload is not sent again after that, but goes elsewhere."""
 TRIES = 4
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
@@ -124,7 +125,9 @@ class Calls:
             try:
                 answer = own.once(operation, parameters, deadline)
             except Trouble as trouble:
-                if number == tries or not self._again(own, trouble, number, deadline):
+                if number == tries or _is_silent_put(operation, trouble):
+                    raise
+                if not self._again(own, trouble, number, deadline):
                     raise
             else:
                 own.budget.earn()
@@ -220,6 +223,12 @@ def _whole(stream: Any, length: int | None, deadline: Deadline) -> bytes:
     if length is not None and got != length:
         raise _late("cut its answer short")
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _is_silent_put(operation: str, trouble: Trouble) -> bool:
+    """Say whether an upload was left without a word: it goes elsewhere at once."""
+    silent = isinstance(trouble, Unanswered) and trouble.silent
+    return silent and operation == "put_object"
 
 
 def _late(says: str = "did not answer in time; it is tried again") -> Unanswered:

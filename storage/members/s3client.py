@@ -116,7 +116,8 @@ def _config(bucket: Bucket, connections: int) -> Any:
         response_checksum_validation="when_required",
         # The URL of the member says where it is, and nothing else does.
         ignore_configured_endpoint_urls=True,
-        s3={"addressing_style": style},
+        # A PUT brings a checksum that is signed, so its body need not be hashed again.
+        s3={"addressing_style": style, "payload_signing_enabled": False},
     )
 
 
@@ -142,10 +143,12 @@ def _unanswered(error: BaseException) -> Unanswered:
     names = {kind.__name__ for kind in type(error).__mro__}
     for name, kind, says, transient in _BY_NAME:
         if name in names:
-            return Unanswered(kind, says, transient=transient)
+            silent = name in _SILENT
+            return Unanswered(kind, says, transient=transient, silent=silent)
     return Unanswered(MemberSlow, "was cut off while it answered; it is tried again")
 
 
+_SILENT = ("ConnectTimeoutError", "ReadTimeoutError")
 _CREDENTIALS = "has no credentials that work; look at its profile and our role"
 _BY_NAME: tuple[tuple[str, type[MemberError], str, bool], ...] = (
     (

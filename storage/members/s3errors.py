@@ -39,12 +39,21 @@ class Answered(Trouble):
 
 
 class Unanswered(Trouble):
-    """No answer came, or none that is whole; ``kind`` is the error that it is."""
+    """No answer came, or none that is whole; ``kind`` is the error that it is.
+
+    ``silent`` is a server that said nothing for as long as it may.
+    """
 
     def __init__(
-        self, kind: type[MemberError], says: str, *, transient: bool = True
+        self,
+        kind: type[MemberError],
+        says: str,
+        *,
+        transient: bool = True,
+        silent: bool = False,
     ) -> None:
         super().__init__(says)
+        self.silent = silent
         self.kind, self.says, self.transient = kind, says, transient
 
 

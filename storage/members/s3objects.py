@@ -46,8 +46,11 @@ class Objects:
             self._common["ExpectedBucketOwner"] = bucket.owner
         self.stored_as = _stored_as(bucket)
 
-    def publish(self, key: str, body: Body) -> bool:
-        """Send an object unless there is one already; say whether that was done."""
+    def publish(self, key: str, body: Body, *, fresh: bool = False) -> bool:
+        """Send an object unless there is one already; say whether that was done.
+
+        Where that takes a question before it, a fresh key is not asked for.
+        """
         if self._honours_conditions():
             try:
                 self.send(key, body, IfNoneMatch="*")
@@ -56,12 +59,17 @@ class Objects:
                     raise
                 return False  # perhaps by a try of ours whose answer was lost
             return True
+        if not fresh and self._is_there(key):
+            return False
+        self.send(key, body)
+        return True
+
+    def _is_there(self, key: str) -> bool:
         try:
             self.get(key, 0, 1)
         except Absent:
-            self.send(key, body)
-            return True
-        return False
+            return False
+        return True
 
     def _honours_conditions(self) -> bool:
         """Prove once per process whether If-None-Match keeps what is there.

@@ -89,13 +89,16 @@ class FaultyMember:
         *,
         replace: bool = False,
         essential: bool = False,
+        fresh: bool = False,
     ) -> None:
         kind = self._fault("put")
         if not (kind == "full" and essential):
             self._raise(kind)
-        self.inner.put(key, parts, replace=replace, essential=essential)
+        self.inner.put(key, parts, replace=replace, essential=essential, fresh=fresh)
         if kind == TWICE:
-            self.inner.put(key, parts, replace=replace, essential=essential)
+            self.inner.put(
+                key, parts, replace=replace, essential=essential, fresh=fresh
+            )
 
     def read(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         kind = self._fault("read")
