@@ -155,14 +155,18 @@ class Health:
     def observed(self, slot: int) -> str | None:
         """Return the design's word for what is wrong with a member, or None."""
         error = self.error(slot)
-        if error is None and self.pace.rests_for(slot):
-            return MemberSlow.word
         return None if error is None else error.word
 
     def error(self, slot: int) -> MemberError | None:
-        """Return the last trouble of a member that no success has ended."""
+        """Return the last trouble of a member that no success has ended.
+
+        One that rests because it was late too often is in trouble, too.
+        """
         trouble = self._reach.get(slot) or self._write.get(slot)
-        return None if trouble is None else trouble.error
+        if trouble is not None:
+            return trouble.error
+        rest = self.pace.rests_for(slot)
+        return _too_late(slot, rest) if rest else None
 
     def unreachable(self, slot: int) -> bool:
         """Tell whether the last word of a member was that it can't be used."""
@@ -176,3 +180,12 @@ class Health:
             if trouble is not None and now < max(trouble.until, trouble.trial):
                 return False
         return True
+
+
+def _too_late(slot: int, rest: float) -> MemberSlow:
+    minutes = max(1, round(rest / 60))
+    return MemberSlow(
+        f"slot {slot}",
+        "Its answers come too late too often, so other members are read in its place "
+        f"for another {minutes} min; new files still go there.",
+    )

@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 
 from raid.array import ArrayState
 from raid.member import UNLIMITED, Space
+from raid.pace import Hedges
 from raid.superblock import StoredState
 from storage import activity, domains, glossary, names, outlook, watch, words
 from storage.db import db
@@ -85,6 +86,7 @@ class ArrayStatus:
     warnings: list[domains.Shared] = field(default_factory=list)
     upkeep: activity.Upkeep | None = None
     outlook: Outlook | None = None
+    hedges: Hedges = field(default_factory=Hedges)
 
     @property
     def needs_rebuild(self) -> bool:
@@ -203,6 +205,7 @@ def status() -> ArrayStatus | None:
         warnings=domains.warnings(own),
         upkeep=activity.upkeep(),
         outlook=ahead,
+        hedges=own.health.pace.hedges,
     )
 
 

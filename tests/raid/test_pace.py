@@ -124,6 +124,7 @@ def test_a_member_that_rests_is_slow_and_is_neither_away_nor_unusable() -> None:
     health = Health(clock)
     _be_late(health.pace, clock, int(TOO_OFTEN))
     assert health.observed(1) == "slow"
+    assert "for another 10 min" in str(health.error(1))
     assert not health.unreachable(1)
     assert health.usable(1)
     assert health.usable(1, write=True)
