@@ -18,6 +18,7 @@ class Mutant(NamedTuple):
 
 
 AGAIN = "tests/proof/test_power_loss_again.py"
+FAR = "tests/raid/test_far_reads.py"
 DISK, LOCAL = "storage/members/disk.py", "storage/members/local.py"
 BUCKET = "storage/members/s3.py"
 BUCKETS = "tests/storage/test_members_s3.py"
@@ -261,6 +262,35 @@ MUTANTS = (
         "        except MemberError:\n            self._away.add(role)\n",
         "        except MemberError:\n            self._absent.add(role)\n",
         "tests/raid/test_array_losses.py",
+    ),
+    # -- far members
+    Mutant(
+        "a late read is waited for",
+        "raid/race.py",
+        "        if len(others) == needed and self._pace.allow(needed, size):\n",
+        "        if not others and self._pace.allow(needed, size):\n",
+        f"{FAR}::test_a_member_that_hangs_keeps_no_reader",
+    ),
+    Mutant(
+        "asking others has no bound",
+        "raid/pace.py",
+        "            if self._left < reads or self._today + size > BYTES_A_DAY:\n",
+        "            if self._left < 0:\n",
+        "tests/raid/test_pace.py",
+    ),
+    Mutant(
+        "data far away are read though parity is near",
+        "raid/preference.py",
+        "    return set(range(shape.k)) & set(able[shape.k :])\n",
+        "    return set()\n",
+        f"{FAR}::test_parity_nearby_is_better_than_data_far_away",
+    ),
+    Mutant(
+        "all try a member whose rest is over",
+        "raid/health.py",
+        "                trouble.trial = now + TRIAL\n",
+        "                trouble.trial = 0.0\n",
+        f"{FAR}::test_after_a_rest_one_request_tries_and_the_others_leave_it_alone",
     ),
     # -- the commit
     Mutant(

@@ -40,7 +40,7 @@ class FarMember(MemoryMember):
             self.reads.append((key, offset, length))
             if not self._goes.is_set():
                 self.hung += 1
-                assert self._goes.wait(60), "A reader waited for it."
+                assert self._goes.wait(20), "A reader waited for it."
                 raise MemberSlow(self.label, "It hung.")
         return super().read(key, offset, length)
 
