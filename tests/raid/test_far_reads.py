@@ -223,6 +223,7 @@ def test_disks_are_preferred_to_buckets() -> None:
     stored = put_blob(array, body(SIZE))
     assert get_blob(array, stored) == body(SIZE)
     assert _reads(far) == 0
+    assert array.health.pace.patience() == pace.FIRST_PATIENCE  # nobody far was asked
 
 
 def test_after_a_rest_one_request_tries_and_the_others_leave_it_alone() -> None:
