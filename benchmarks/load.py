@@ -16,7 +16,8 @@ from support.client import Client
 from support.site import until
 
 SIZES = (1 * KIB, 40 * KIB, 300 * KIB, 2 * MIB, 30 * MIB)
-"""In its manifest, inline at most, of one segment, and of several."""
+"""Two inside their manifests, of one segment, and of several."""
+_WEIGHTS = (4, 4, 4, 2, 1)
 _FAILURES = (AssertionError, OSError, http.client.HTTPException)
 
 
@@ -114,7 +115,7 @@ class Load:
             person.close()
 
     def _upload(self, person: Client, rng: random.Random, name: str) -> None:
-        size = rng.choice(SIZES)
+        (size,) = rng.choices(SIZES, _WEIGHTS)
         body = os.urandom(size)
         answer = person.put(self._folder, name, body).expect(201)
         row = (hashlib.sha256(body).hexdigest(), size)
