@@ -77,7 +77,8 @@ class Acceptance:
             "files", "import", str(source), "--user", "keeper", "--into", name
         )
         expected = _tree(source)
-        found = self._find(name)
+        top = next(row["id"] for row in self.person.rows() if row["name"] == name)
+        found = files_below(self.person, top)
         missing = set(expected) - set(found)
         if missing:
             raise SystemExit(
@@ -112,20 +113,6 @@ class Acceptance:
         for size in (0, 1, 65_536, 65_537, 262_144, 786_431, 786_433, 25_165_825):
             (place / f"{size} bytes").write_bytes(os.urandom(size))
         return place
-
-    def _find(self, name: str) -> dict[str, str]:
-        """Every file below a folder, by relative path, as the pages show it."""
-        top = next(row["id"] for row in self.person.rows() if row["name"] == name)
-        found, waiting = {}, [("", top)]
-        while waiting:
-            prefix, folder = waiting.pop()
-            for row in self.person.rows(folder):
-                path = f"{prefix}{row['name']}"
-                if row["kind"] == "folder":
-                    waiting.append((f"{path}/", row["id"]))
-                else:
-                    found[path] = row["id"]
-        return found
 
     def _browser(self) -> None:
         begun = time.monotonic()
@@ -163,7 +150,7 @@ class Acceptance:
         aside = member.with_name(f"{member.name}.away")
         member.rename(aside)
         begun = time.monotonic()
-        wrong = self._compare()
+        wrong = self.compare()
         seconds = time.monotonic() - begun
         for size in (0, 40_000, 900_000, 30_000_000):
             body = os.urandom(size)
@@ -175,7 +162,7 @@ class Acceptance:
         owed = self.site.owed()
         aside.rename(member)
         begun = time.monotonic()
-        until(lambda: self._whole(), 600, 0.5, "every debt is paid")
+        until(lambda: self.whole(), 600, 0.5, "every debt is paid")
         paid = time.monotonic() - begun
         self.lines.append(
             (
@@ -189,13 +176,14 @@ class Acceptance:
             print(f"  wrong: {entry}: {reason}", file=sys.stderr)
         return not wrong
 
-    def _whole(self) -> bool:
+    def whole(self) -> bool:
+        """Tell whether every member is in sync and nothing is owed."""
         if self.site.owed():
             return False
         status = self.site.status()
         return {member["state"] for member in status["members"]} == {"in_sync"}
 
-    def _compare(self) -> list[tuple[str, str]]:
+    def compare(self) -> list[tuple[str, str]]:
         """Download everything over several connections; what differs."""
         work: queue.SimpleQueue[str] = queue.SimpleQueue()
         for entry in self.files:
@@ -245,6 +233,20 @@ class Acceptance:
             cells = zip(line, widths, strict=True)
             print("  ".join(text.ljust(width) for text, width in cells).rstrip())
         print(f"{len(self.files)} files, {total / MIB:.0f} MiB")
+
+
+def files_below(person: Client, folder: str) -> dict[str, str]:
+    """Every file below a folder, by relative path, as the pages show it."""
+    found, waiting = {}, [("", folder)]
+    while waiting:
+        prefix, place = waiting.pop()
+        for row in person.rows(place):
+            path = f"{prefix}{row['name']}"
+            if row["kind"] == "folder":
+                waiting.append((f"{path}/", row["id"]))
+            else:
+                found[path] = row["id"]
+    return found
 
 
 def _library() -> Path:
@@ -305,7 +307,7 @@ def main() -> int:
         run = Acceptance(site, folder, options.quick)
         run.fill()
         equal = [run.lose(slot) for slot in range(4)]
-        equal.append(not run._compare())
+        equal.append(not run.compare())
         run.table()
     if not all(equal):
         print("Not all equal", file=sys.stderr)

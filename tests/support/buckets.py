@@ -5,6 +5,8 @@ signatures and Content-MD5 and ignores If-None-Match. Between them they err in o
 ways, so what passes on both is right for the right reason.
 """
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +18,8 @@ from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from storage.members.s3 import S3Member
 from storage.members.s3url import parse_bucket_url
@@ -38,6 +42,7 @@ class S3Server:
     name: str
     endpoint: str
     numbers: Iterator[int] = field(default_factory=count)
+    pid: int = 0
 
     @cached_property
     def client(self) -> Any:
@@ -74,6 +79,21 @@ class S3Server:
         """Return a blank member in a new bucket."""
         return S3Member(parse_bucket_url(self.url()), **options)
 
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Stop the server where it stands: it takes connections and says nothing."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it as a crash would, and wait until it is gone."""
+        gone = psutil.Process(self.pid)
+        gone.kill()
+        gone.wait(10)
+
 
 def _free_port() -> int:
     with socket.socket() as found:
@@ -88,11 +108,11 @@ def _running(name: str, command: list[str], port: int) -> Iterator[S3Server]:
     )
     try:
         ends = time.monotonic() + _PATIENCE
-        while not _answers(port):
+        while not _listens(process.pid, port):
             assert process.poll() is None, f"{name} ended with {process.returncode}"
             assert time.monotonic() < ends, f"{name} does not answer"
             time.sleep(0.05)
-        yield S3Server(name, f"http://127.0.0.1:{port}")
+        yield S3Server(name, f"http://127.0.0.1:{port}", pid=process.pid)
     finally:
         process.terminate()
         try:
@@ -102,9 +122,13 @@ def _running(name: str, command: list[str], port: int) -> Iterator[S3Server]:
             process.wait()
 
 
-def _answers(port: int) -> bool:
-    with socket.socket() as asked:
-        return asked.connect_ex(("127.0.0.1", port)) == 0
+def _listens(pid: int, port: int) -> bool:
+    """Tell whether it is this process that has the port, and not a stranger."""
+    try:
+        found = psutil.Process(pid).net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return False
+    return any(one.status == "LISTEN" and one.laddr.port == port for one in found)
 
 
 @contextmanager
@@ -117,12 +141,13 @@ def moto() -> Iterator[S3Server]:
 
 
 @contextmanager
-def rclone() -> Iterator[S3Server]:
-    """Run ``rclone serve s3`` over memory."""
-    port = _free_port()
+def rclone(folder: Path | None = None, port: int | None = None) -> Iterator[S3Server]:
+    """Run ``rclone serve s3`` over memory, or over a folder that outlives it."""
+    port = port or _free_port()
     program = str(Path(sys.executable).with_name("rclone"))
-    command = [program, "serve", "s3", ":memory:", "--config", "/dev/null"]
-    command += ["--addr", f"127.0.0.1:{port}", "--auth-key", f"{KEY_ID},{KEY}"]
+    command = [program, "serve", "s3", str(folder or ":memory:")]
+    command += ["--config", "/dev/null", "--addr", f"127.0.0.1:{port}"]
+    command += ["--auth-key", f"{KEY_ID},{KEY}"]
     with _running("rclone", command, port) as server:
         yield server
 

@@ -47,6 +47,7 @@ class Server:
         self.log = data_dir.parent / f"{data_dir.name}.log"
         self.environment = self._environment(settings or {}, environment or {})
         self.process: subprocess.Popen[bytes] | None = None
+        self.command_seconds = 600.0
 
     def _environment(
         self, settings: dict[str, str], extra: dict[str, str]
@@ -188,7 +189,7 @@ class Server:
             text=True,
             env=self.environment,
             cwd=ROOT,
-            timeout=600,
+            timeout=self.command_seconds,
             check=False,
         )
         if done.returncode:
