@@ -1,6 +1,5 @@
 """The storage of an application, without threads that would look over our shoulder."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -34,10 +33,7 @@ def calm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.fixture
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give boto3 the keys of the test servers, and nothing of this machine's."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in buckets.CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
+    buckets.give_credentials(monkeypatch)
 
 
 @pytest.fixture(scope="session")
