@@ -5,9 +5,7 @@ while. `support.faultproxy` has the kinds.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from itertools import count
+from functools import cache
 
 import pytest
 
@@ -28,11 +26,9 @@ from raid.geometry import Level
 from raid.keys import QUARANTINE
 from raid.writer import Stored
 from storage.members.s3 import FRESH, S3Member
-from storage.members.s3calls import Budget
-from storage.members.s3url import parse_bucket_url
 from support.arrays import Clock, array_over, get_blob, map_of, put_blob, superblock_of
 from support.bodies import body
-from support.buckets import HurriedCalls, S3Server, give_credentials
+from support.buckets import S3Server
 from support.faultproxy import (
     HARMLESS,
     KINDS,
@@ -40,16 +36,14 @@ from support.faultproxy import (
     LYING,
     METHODS,
     FaultProxy,
-    Way,
     dice,
-    faultproxy,
     fits,
     script,
 )
+from support.places import Place
 
 DATA = b"these are the bytes of an object"
 STORED = "o/ab/abcdef00-0000-4000-8000-000000000000.m1"
-HURRY = 0.15
 SERVERS = ("moto", "rclone")
 SAID = {
     "no bucket": MemberMissing,
@@ -64,56 +58,20 @@ LIES = {"wrong length": MemberFailing, "wrong bytes": MemberSlow}
 """What a superblock is that can't be got, or not be believed; else it is missing."""
 
 
-@dataclass
-class Place:
-    """A member in a bucket behind the proxy."""
-
-    proxy: FaultProxy
-    server: S3Server
-    name: str = ""
-    clock: Clock = field(default_factory=Clock)
-    numbers: Iterator[int] = field(default_factory=lambda: count(100))
-
-    def __post_init__(self) -> None:
-        self.name = self.server.bucket()
-        self.way: Way = self.proxy.way(self.name)
-        bucket = parse_bucket_url(f"s3://{self.name}/p?endpoint={self.proxy.endpoint}")
-        self.calls = HurriedCalls(bucket)
-        self.member = S3Member(bucket, calls=self.calls, clock=self.clock)
-
-    def spoil(self, kind: str) -> None:
-        """Let every request meet a fault from now on."""
-        self.calls.hurry = HURRY if kind == "hang" else None
-        self.way.always(kind)
-
-    def heal(self) -> None:
-        """Let all be well."""
-        self.way.always(None)
-        self.calls.hurry = None
-        self.calls._process().budget = Budget()
-
-    def key(self) -> str:
-        """Return a key that nobody used before."""
-        return f"o/ab/abcdef00-0000-4000-8000-000000000000.m{next(self.numbers)}"
-
-
 @pytest.fixture(scope="module")
-def places() -> Iterator[Callable[[S3Server], Place]]:
+def places(
+    proxies: Callable[[S3Server], FaultProxy],
+) -> Callable[[S3Server], Place]:
     """Give a function that returns the member on a server."""
-    made: dict[str, Place] = {}
-    with ExitStack() as stack:
-        give_credentials(stack.enter_context(pytest.MonkeyPatch.context()))
 
-        def make(server: S3Server) -> Place:
-            if server.name not in made:
-                proxy = stack.enter_context(faultproxy(server.endpoint, seed=7))
-                made[server.name] = place = Place(proxy, server)
-                block = superblock_of(map_of(Level.RAID1, ["a", "b"]), 0)
-                format_member(place.member, block)
-                place.member.put(STORED, [b"another one" * 9])
-            return made[server.name]
+    @cache
+    def make(server: S3Server) -> Place:
+        place = Place(proxies(server), server)
+        format_member(place.member, superblock_of(map_of(Level.RAID1, "ab"), 0))
+        place.member.put(STORED, [b"another one" * 9])
+        return place
 
-        yield make
+    return make
 
 
 @pytest.fixture
@@ -247,8 +205,7 @@ def test_a_fault_in_one_request_passes_or_is_named(
     if operation != "check":
         place.member.check()
     place.way.fired.clear()
-    place.spoil(kind)
-    place.way.on_call(_request(operation), 1, kind)
+    place.on_call(_request(operation), 1, kind)
     error = _outcome(place, operation, key)
     place.heal()
     assert place.way.fired == {kind: 1}
@@ -276,7 +233,7 @@ def test_a_fault_that_lasts_is_named_and_forgotten_when_it_ends(
 ) -> None:
     verbs = ["put"] if kind == LOST else list(RIGHT)
     keys = {operation: _prepared(place, operation) for operation in verbs}
-    place.spoil(kind)
+    place.always(kind)
     for operation, key in keys.items():
         place.clock.now += FRESH
         place.way.fired.clear()
@@ -296,13 +253,12 @@ def test_a_fault_that_lasts_is_named_and_forgotten_when_it_ends(
 
 @pytest.fixture(scope="module")
 def mixed(
-    moto: S3Server, rclone: S3Server, places: Callable[[S3Server], Place]
+    moto: S3Server, rclone: S3Server, proxies: Callable[[S3Server], FaultProxy]
 ) -> tuple[Array, list[Place]]:
     """Two members at each server in RAID-5."""
     clock = Clock()
     found = [
-        Place(places(server).proxy, server, clock=clock)
-        for server in (moto, rclone, moto, rclone)
+        Place(proxies(server), server, clock) for server in (moto, rclone, moto, rclone)
     ]
     members = [place.member for place in found]
     return array_over(Level.RAID5, members, clock=clock), found
@@ -316,7 +272,7 @@ def test_no_fault_of_one_member_makes_a_file_wrong(
     whole, members = mixed
     old = _put(whole, 1000, 600_000)
     for place in members[:2]:
-        place.spoil(kind)
+        place.always(kind)
         new = _put(whole, 70_000, 600_000)
         _compare(whole, old + new)
         place.heal()
@@ -345,7 +301,7 @@ def test_a_script_and_dice_decide_what_is_spoilt(
 ) -> None:
     place = places(moto)
     place.way.fired.clear()
-    place.way.plan = script(["500", None, "lost reply", LOST])
+    place.follow(script(["500", None, "lost reply", LOST]))
     assert place.member.read(STORED) == b"another one" * 9
     place.member.delete(place.key())
     assert place.way.fired == {"500": 1, "lost reply": 1}
@@ -355,10 +311,10 @@ def test_a_script_and_dice_decide_what_is_spoilt(
     for _ in range(2):
         place.heal()
         place.way.fired.clear()
-        place.way.plan = dice(5, ("503", "reset answer", "twice"), 0.2)
+        place.follow(dice(5, ("503", "reset answer", "twice"), 0.2))
         for _ in range(40):
             place.member.info(STORED)
-            place.calls._process().budget = Budget()
+            place.calls.refresh()
         seen.append(dict(place.way.fired))
     assert seen[0] == seen[1] and len(seen[0]) == 3
     place.heal()

@@ -102,8 +102,8 @@ class Way:
 
     seed: int = 0
     fired: Counter[str] = field(default_factory=Counter)
-    doubtful: set[str] = field(default_factory=set)
-    """The paths of PUTs that met a fault: they may have been done all the same."""
+    spoilt: list[tuple[str, str]] = field(default_factory=list)
+    """Kind and path of each PUT that met a fault: it may have been done or not."""
     latency: float = 0.004
     """Seconds that an answer is late on average; any number up to twice of it."""
     bandwidth: float = 8 << 20
@@ -137,7 +137,7 @@ class Way:
         """Count a fault that happens."""
         self.fired[kind] += 1
         if asked.method == "PUT":
-            self.doubtful.add(_path(asked))
+            self.spoilt.append((kind, _path(asked)))
 
     def keep(self, asked: Request, body: bytes) -> None:
         """Remember an object, to hand it out for another one."""
