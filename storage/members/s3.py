@@ -28,7 +28,13 @@ from raid.member import RESERVE, UNLIMITED, Buffer, ObjectInfo, Space
 from raid.superblock import MAX_LENGTH, Superblock
 from storage.members.s3body import Body
 from storage.members.s3calls import Calls
-from storage.members.s3errors import Answered, Trouble, is_denied, translate
+from storage.members.s3errors import (
+    Answered,
+    Trouble,
+    is_denied,
+    is_forbidden,
+    translate,
+)
 from storage.members.s3objects import Absent, Objects, is_probe
 from storage.members.s3url import Bucket
 
@@ -197,7 +203,7 @@ class S3Member:
         try:
             self._objects.drop(key)
         except Answered as answer:
-            if not is_denied(answer) or not self._answers():
+            if not is_forbidden(answer) or not self._answers():
                 raise
             raise ObjectKept(self.label, key) from answer
 
@@ -280,7 +286,7 @@ class S3Member:
             return self._missing(
                 f"belongs to another account than {self.bucket.owner} by now"
             )
-        if writing and self._answers():
+        if writing and is_forbidden(trouble) and self._answers():
             return MemberReadOnly(
                 self.label,
                 f"Could not {doing}: {self.label} can be read and denies writes; "

@@ -119,6 +119,18 @@ def is_denied(trouble: Trouble) -> bool:
     return isinstance(trouble, Answered) and _kind(trouble)[0] is MemberDenied
 
 
+def is_forbidden(trouble: Trouble) -> bool:
+    """Say whether the server knows us, and does not let us do this one thing.
+
+    Credentials that have expired and a clock that is wrong are denied, too, and say
+    nothing about what our role may do.
+    """
+    if not is_denied(trouble):
+        return False
+    assert isinstance(trouble, Answered)
+    return trouble.code not in _CLOCK | _EXPIRED | _UNKNOWN
+
+
 def translate(trouble: Trouble, label: str, doing: str) -> MemberError:
     """Return the engine's error; the caller keeps the cause."""
     if isinstance(trouble, Unanswered):

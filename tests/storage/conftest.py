@@ -1,8 +1,8 @@
 """The storage of an application, without threads that would look over our shoulder."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 
 import pytest
 from flask import Flask
@@ -10,6 +10,7 @@ from flask import Flask
 from storage import watch
 from storage.members.calls import SystemCalls
 from support import buckets
+from support.faultproxy import FaultProxy, faultproxy
 from support.store import Store
 
 
@@ -34,10 +35,7 @@ def calm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.fixture
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give boto3 the keys of the test servers, and nothing of this machine's."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in buckets.CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
+    buckets.give_credentials(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +50,19 @@ def rclone() -> Iterator[buckets.S3Server]:
     """An S3 server that checks what it gets and ignores If-None-Match."""
     with buckets.rclone() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def proxies() -> Iterator[Callable[[buckets.S3Server], FaultProxy]]:
+    """Give a function that returns the proxy before a server; credentials hold."""
+    with ExitStack() as stack:
+        buckets.give_credentials(stack.enter_context(pytest.MonkeyPatch.context()))
+
+        @cache
+        def make(server: buckets.S3Server) -> FaultProxy:
+            return stack.enter_context(faultproxy(server.endpoint))
+
+        yield make
 
 
 @pytest.fixture

@@ -100,13 +100,19 @@ def attempts(first: int = 1) -> Callable[[], int]:
     return itertools.count(first).__next__
 
 
-def map_of(level: Level, urls: Sequence[str], event: int = 1) -> ArrayMap:
+def map_of(
+    level: Level,
+    urls: Sequence[str],
+    event: int = 1,
+    *,
+    uuids: Callable[[], UUID] = uuid4,
+) -> ArrayMap:
     """Return a map of new members that are all in sync."""
     slots = tuple(
-        SlotEntry(slot, uuid4(), StoredState.IN_SYNC, url)
+        SlotEntry(slot, uuids(), StoredState.IN_SYNC, url)
         for slot, url in enumerate(urls)
     )
-    return ArrayMap(uuid4(), level, shape_of(level, len(urls)), 1, event, slots)
+    return ArrayMap(uuids(), level, shape_of(level, len(urls)), 1, event, slots)
 
 
 def superblock_of(array_map: ArrayMap, slot: int) -> Superblock:
@@ -134,10 +140,12 @@ def array_over(
     wrap: Callable[[int, Member], Member] = lambda _, member: member,
     clock: Callable[[], float] = time.monotonic,
     degraded_write: DegradedWrite = "accept",
+    uuids: Callable[[], UUID] = uuid4,
 ) -> Array:
     """Format blank members and make an array of them; ``wrap`` puts faults around."""
     blank = list(members)
-    array_map = map_of(level, [f"file:{member.label}" for member in blank])
+    urls = [f"file:{member.label}" for member in blank]
+    array_map = map_of(level, urls, uuids=uuids)
     for slot, member in enumerate(blank):
         format_member(member, superblock_of(array_map, slot))
     wrapped = {slot: wrap(slot, member) for slot, member in enumerate(blank)}

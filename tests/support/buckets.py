@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from storage.members.s3 import S3Member
-from storage.members.s3url import parse_bucket_url
+from storage.members.s3calls import Budget, Calls
+from storage.members.s3url import Bucket, parse_bucket_url
 
 KEY_ID, KEY = "HOLDFASTTESTKEYID000", "holdfast-test-secret-key"
 CREDENTIALS = {
@@ -33,9 +35,48 @@ CREDENTIALS = {
     "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
 }
 _PATIENCE = 30.0
+_MOTO = """
+from moto import backends
+found = list(backends.list_of_moto_modules())
+backends.list_of_moto_modules = lambda: found
+from moto.server import main
+main()
+"""
+"""moto lists its own folder twice for each request, a third of the request's time."""
 
 
-@dataclass
+def give_credentials(patch: pytest.MonkeyPatch) -> None:
+    """Give boto3 the keys of the test servers, and nothing of this machine's."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        patch.delenv(name)
+    for name, value in CREDENTIALS.items():
+        patch.setenv(name, value)
+
+
+class HurriedCalls(Calls):
+    """Requests that never pause, and end early while `hurry` says so.
+
+    Only who waits for a server that hangs should hurry: all others would be slow on a
+    machine that has much to do.
+    """
+
+    def __init__(self, bucket: Bucket, **options: Any) -> None:
+        """Name a bucket; see `Calls`."""
+        super().__init__(bucket, sleep=lambda seconds: None, **options)
+        self.hurry: float | None = None
+
+    def ask(
+        self, operation: str, *, seconds: float | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """Make a request, with so many seconds for it when there is a hurry."""
+        return super().ask(operation, seconds=self.hurry or seconds, **more)
+
+    def refresh(self) -> None:
+        """Forget what was spent on retries."""
+        self._process().budget = Budget()
+
+
+@dataclass(eq=False)
 class S3Server:
     """A server that runs; `endpoint` is where."""
 
@@ -135,7 +176,7 @@ def _listens(pid: int, port: int) -> bool:
 def moto() -> Iterator[S3Server]:
     """Run moto's server in a process of its own."""
     port = _free_port()
-    command = [sys.executable, "-W", "ignore", "-m", "moto.server"]
+    command = [sys.executable, "-W", "ignore", "-c", _MOTO]
     with _running("moto", [*command, "-H", "127.0.0.1", "-p", str(port)], port) as it:
         yield it
 
