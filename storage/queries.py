@@ -1,6 +1,6 @@
 """What pages and commands show of the array. Nothing here asks a member."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -9,10 +9,10 @@ from sqlalchemy import func, select
 from raid.array import ArrayState
 from raid.member import UNLIMITED, Space
 from raid.superblock import StoredState
-from storage import activity, domains, glossary, names, outlook, watch, words
+from storage import activity, domains, glossary, kept, names, outlook, watch, words
 from storage.db import db
 from storage.journal import state
-from storage.models import ArrayRow, Blob, BlobState, Debt, MemberRow
+from storage.models import ArrayRow, Blob, BlobState, Debt, MemberRow, Reason
 from storage.outlook import Fate, Outlook
 from storage.runtime import Snapshot, runtime
 
@@ -35,6 +35,7 @@ class MemberStatus:
     state: str
     observed: str | None = None
     owed: int = 0
+    kept: int = 0
     problem: str | None = None
     total: int | None = None
     free: int | None = None
@@ -48,6 +49,11 @@ class MemberStatus:
         seen = glossary.OBSERVED_STATES.get(self.observed or "")
         term = seen or glossary.STORED_STATES.get(self.state)
         return term.meaning if term else ""
+
+    @property
+    def keeps(self) -> str:
+        """Return what it keeps of purged files, in a sentence."""
+        return words.keeps(self.kept)
 
     @property
     def place(self) -> str:
@@ -240,15 +246,22 @@ def _members(seen: Snapshot, ahead: Outlook) -> list[MemberStatus]:
     owed: dict[UUID, int] = {
         row[0]: row[1]
         for row in db.session.execute(
-            select(Debt.member_uuid, func.count()).group_by(Debt.member_uuid)
+            select(Debt.member_uuid, func.count())
+            .where(Debt.reason != Reason.KEPT)
+            .group_by(Debt.member_uuid)
         )
     }
     for uuid, entries in state.owed().items():
         owed[uuid] = owed.get(uuid, 0) + entries
     rows = sorted(names.members(), key=_order)
-    labels = names.labels(rows)
+    labels, stays = names.labels(rows), kept.counts()
     return [
-        _member(seen, ahead, row, labels[row.uuid], owed.get(row.uuid, 0))
+        replace(
+            _member(seen, ahead, row),
+            owed=owed.get(row.uuid, 0),
+            kept=stays.get(row.uuid, 0),
+            label=labels[row.uuid],
+        )
         for row in rows
     ]
 
@@ -259,9 +272,7 @@ def _order(row: MemberRow) -> tuple[Any, ...]:
     return none, row.slot or 0, row.target_slot is None, row.target_slot or 0, row.url
 
 
-def _member(
-    seen: Snapshot, ahead: Outlook, row: MemberRow, label: str, owed: int
-) -> MemberStatus:
+def _member(seen: Snapshot, ahead: Outlook, row: MemberRow) -> MemberStatus:
     known = (
         _in_slot(seen, ahead, row.slot) if row.slot is not None else _beside(seen, row)
     )
@@ -269,8 +280,6 @@ def _member(
         slot=row.slot,
         uuid=str(row.uuid),
         state=row.state,
-        owed=owed,
-        label=label,
         **{"url": row.url, **known},
     )
 

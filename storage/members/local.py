@@ -269,6 +269,11 @@ class LocalMember:
             with suppress(FileNotFoundError):
                 self._disk.sync_directory(os.path.dirname(target))  # noqa: PTH120
 
+    def keeps(self, prefix: str) -> bool:  # noqa: ARG002
+        """What is deleted is gone."""
+        self.check()
+        return False
+
     def sync(self, prefix: str) -> None:
         """Make durable what is seen under a prefix, whoever stored it; see `Member`."""
         with self._border(f"sync {prefix}"):
