@@ -74,7 +74,16 @@ class Member(Protocol):
         """Yield the objects whose keys start with the prefix, sorted by key."""
 
     def delete(self, key: str) -> None:
-        """Remove an object; an absent one is fine."""
+        """Remove an object; an absent one is fine.
+
+        Raises `ObjectKept` where nothing may be deleted.
+        """
+
+    def keeps(self, prefix: str) -> bool:
+        """Tell whether what was deleted under a prefix stays as an older version.
+
+        `list` and `read` do not see it any more; whoever owns the store can.
+        """
 
     def sync(self, prefix: str) -> None:
         """Make durable what is seen under a prefix, which ends in a folder of keys.

@@ -122,6 +122,11 @@ class MemoryMember:
             number = names.index(name)
             del self.quarantine[number], self._moved[number]
 
+    def keeps(self, prefix: str) -> bool:  # noqa: ARG002
+        """What is deleted is gone."""
+        self.check()
+        return False
+
     def sync(self, prefix: str) -> None:  # noqa: ARG002
         """Everything is as durable as it will be."""
         self.check()

@@ -6,10 +6,17 @@ no host and no member.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from uuid import UUID
 
 from raid.array import Array
-from raid.errors import DamagedObject, MemberFailing, ObjectExists, ObjectMissing
+from raid.errors import (
+    DamagedObject,
+    MemberFailing,
+    ObjectExists,
+    ObjectKept,
+    ObjectMissing,
+)
 from raid.format import object_length, payload_offset
 from raid.geometry import unit_views
 from raid.keys import (
@@ -198,7 +205,8 @@ def drop_tombstone(array: Array, slot: int, blob: UUID) -> None:
 def put_superblock(array: Array, slot: int, superblock: Superblock) -> None:
     """Store a newer superblock on a member, and keep the one before it.
 
-    Older ones go only after the new one is durable, and only those of this array.
+    Older ones go only after the new one is durable, and only those of this array. They
+    stay where nothing may be deleted.
     """
     key = superblock_key(superblock.incarnation, superblock.event)
     with array.using(slot) as member:
@@ -208,6 +216,7 @@ def put_superblock(array: Array, slot: int, superblock: Superblock) -> None:
             for info in list(member.list(SUPERBLOCKS))
             if (numbers := parse_superblock_key(info.key)) is not None
         )
-        for numbers, old in kept[:-_KEPT_SUPERBLOCKS]:
-            if numbers < superblock.order:
-                member.delete(old)
+        with suppress(ObjectKept):
+            for numbers, old in kept[:-_KEPT_SUPERBLOCKS]:
+                if numbers < superblock.order:
+                    member.delete(old)

@@ -380,7 +380,11 @@ def hurry(member: UUID) -> None:
         maps.lock(session)
         session.execute(
             update(Debt)
-            .where((Debt.member_uuid == member) | hopeless, Debt.due_at > utcnow())
+            .where(
+                (Debt.member_uuid == member) | hopeless,
+                Debt.due_at > utcnow(),
+                Debt.reason != Reason.KEPT,
+            )
             .values(due_at=utcnow())
             .execution_options(synchronize_session=False)
         )

@@ -12,7 +12,7 @@ import logging
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import select, update
 
 from raid import repair
 from raid.array import Array
@@ -21,7 +21,7 @@ from raid.superblock import StoredState, Superblock
 from storage import debts, history, maps, marks, succession
 from storage.db import db, release, transaction
 from storage.jobs import table
-from storage.models import ArrayRow, Debt, DebtKind, JobKind, MemberRow, Reason
+from storage.models import ArrayRow, Debt, JobKind, MemberRow, Reason
 from storage.runtime import runtime
 
 _UNTOLD = (StoredState.FAULTY, StoredState.RETIRED)
@@ -157,13 +157,10 @@ def _is_whole(member: UUID, session: maps.AnySession | None = None) -> bool:
 
 
 def _owes(member: UUID, session: maps.AnySession) -> bool:
-    """Tell whether a member lacks anything; what is bad on it is another matter."""
+    """Tell whether a member lacks anything; what it has or keeps is another matter."""
     found = session.scalar(
         select(Debt.id)
-        .where(
-            Debt.member_uuid == member,
-            or_(Debt.reason == Reason.AWAY, Debt.kind == DebtKind.TOMBSTONE),
-        )
+        .where(Debt.member_uuid == member, Debt.reason == Reason.AWAY)
         .limit(1)
     )
     return found is not None

@@ -122,6 +122,12 @@ EVENTS = _by_word(
         "The member of slot {slot} is taken back, and is looked at before it counts.",
     ),
     EventTerm(
+        "member_keeps",
+        "A member does not let what it holds be destroyed.",
+        "The member of slot {slot} keeps the bytes of purged files: nothing may be "
+        "deleted there, or it stays as an older version. Their tombstones stay, too.",
+    ),
+    EventTerm(
         "member_older",
         "A member is older than it was, as after its disk was restored.",
         "The member of slot {slot} has lost what was written to it last; it is looked "

@@ -20,7 +20,7 @@ from raid.array import Array
 from raid.assemble import Problem, inspect
 from raid.errors import MemberError
 from raid.superblock import StoredState
-from storage import history, maps, outlook, purge, services, succession
+from storage import history, maps, outlook, services, succession, tombstones
 from storage.db import transaction
 from storage.errors import CannotCreate, Needed, Refused
 from storage.jobs import table
@@ -150,7 +150,7 @@ def _begin_copy(
     locked.change(
         new, state=StoredState.REBUILDING, target_slot=slot, inventory_due=True
     )
-    purge.owe_to(locked.session, new.uuid)
+    tombstones.owe_to(locked.session, new.uuid)
     job = {"member": new.uuid, "slot": slot, "actor": actor}
     table.add(locked.session, JobKind.REPLACE, **job)  # type: ignore[arg-type]
     history.note(

@@ -64,10 +64,11 @@ class DebtKind(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why it is owed: the member missed it, or what it has is bad."""
+    """Why it is owed: the member missed it, what it has is bad, or it keeps it."""
 
     AWAY = "away"
     DAMAGED = "damaged"
+    KEPT = "kept"
 
 
 class JobKind(StrEnum):

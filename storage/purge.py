@@ -2,7 +2,8 @@
 
 due -> tombstones are owed to every member      (rows, one transaction)
     -> tombstones on m+1 members                (whoever finds objects knows)
-    -> objects go, the member acknowledges      (its debt goes)
+    -> objects go, the member acknowledges      (its debt goes; see `storage.kept` for
+                                                one that keeps them)
     -> all have: tombstones go, then the row
 
 Tombstones never fill a member. Each stands where a manifest stood that is no smaller on
@@ -19,14 +20,18 @@ from sqlalchemy import ColumnElement, delete, exists, or_, select, tuple_, updat
 
 from raid import repair
 from raid.array import Array
-from raid.errors import MemberError, MemberFull, MemberMissing, MemberReadOnly
-from raid.keys import blob_prefix, manifest_key
-from raid.manifest import Form
+from raid.errors import (
+    MemberError,
+    MemberFull,
+    MemberMissing,
+    MemberReadOnly,
+    ObjectKept,
+)
 from raid.superblock import StoredState
-from storage import debts, maps
-from storage.clock import earliest
+from storage import debts, kept, maps
 from storage.db import db, release, transaction, utcnow
-from storage.models import Blob, BlobState, Debt, DebtKind, MemberRow
+from storage.models import Blob, BlobState, Debt, DebtKind
+from storage.tombstones import begin_due
 
 BATCH = 64
 _LOG = logging.getLogger("holdfast.purge")
@@ -37,100 +42,6 @@ Held = dict[UUID, set[UUID]]
 
 Failed = list[tuple[UUID, UUID]]
 """What was not done: by which member, and the blob at which it failed."""
-
-
-def begin_due() -> int:
-    """Start the purge of the blobs whose grace has ended; returns how many."""
-    with transaction() as session:
-        locked = maps.lock(session)
-        due = session.scalars(
-            select(Blob.uuid)
-            .where(Blob.state == BlobState.TOMBSTONED, Blob.due_at <= earliest())
-            .order_by(Blob.due_at)
-            .limit(BATCH * 4)
-            .with_for_update(skip_locked=True)
-        ).all()
-        if due:
-            locked.refuse_readonly()
-            session.execute(
-                update(Blob).where(Blob.uuid.in_(due)).values(state=BlobState.PURGING),
-                execution_options=_PLAIN,
-            )
-            _owe_tombstones(session, due)
-    return len(due)
-
-
-def doom(session: maps.AnySession, blob: UUID, attempt: int) -> None:
-    """Begin the purge of an upload that never became a blob."""
-    now = utcnow()
-    session.add(
-        Blob(
-            uuid=blob,
-            size=0,
-            form=Form.EMPTY,
-            attempt=attempt,
-            manifest_digest=b"",
-            root=b"",
-            state=BlobState.PURGING,
-            tombstoned_at=now,
-            due_at=now,
-        )
-    )
-    session.flush()
-    _owe_tombstones(session, [blob])
-
-
-def _owe_tombstones(session: maps.AnySession, blobs: Sequence[UUID]) -> None:
-    """Owe every member a tombstone, and nothing else of these blobs."""
-    session.execute(
-        delete(Debt).where(Debt.blob.in_(blobs), Debt.kind != DebtKind.TOMBSTONE),
-        execution_options=_PLAIN,
-    )
-    attempts = dict(
-        session.execute(
-            select(Blob.uuid, Blob.attempt).where(Blob.uuid.in_(blobs))
-        ).all()
-    )
-    members = session.scalars(
-        select(MemberRow.uuid).where(
-            MemberRow.slot.is_not(None) | MemberRow.target_slot.is_not(None),
-            MemberRow.state != StoredState.RETIRED,
-        )
-    ).all()
-    debts.add(
-        session,
-        [
-            {
-                "member_uuid": member,
-                "kind": DebtKind.TOMBSTONE,
-                "blob": blob,
-                "attempt": attempts[blob],
-            }
-            for blob in blobs
-            for member in members
-        ],
-    )
-
-
-def owe_to(session: maps.AnySession, member: UUID) -> None:
-    """Owe a member that comes into a slot the tombstones of every purge on its way.
-
-    It has none of those objects; but a member that owes no tombstone counts as one
-    that has it.
-    """
-    purging = select(Blob.uuid, Blob.attempt).where(Blob.state == BlobState.PURGING)
-    debts.add(
-        session,
-        [
-            {
-                "member_uuid": member,
-                "kind": DebtKind.TOMBSTONE,
-                "blob": row.uuid,
-                "attempt": row.attempt,
-            }
-            for row in session.execute(purging)
-        ],
-    )
 
 
 def run(array: Array, stop: debts.Stop = lambda: False) -> int:
@@ -211,31 +122,32 @@ def _advance(array: Array, blobs: Sequence[UUID], failed: Failed) -> int:
         for uuid in rows
         if len((everyone - _owing(due, uuid)) | told[uuid]) >= enough
     }
-    done = _on_members(
-        array,
-        {
-            member: [
-                uuid
-                for uuid in wanted
-                if uuid in sure and (member in told[uuid] or (member, uuid) in full)
-            ]
-            for member, wanted in due.items()
-        },
-        _erase,
-        failed,
-    )
+    work = {
+        member: [
+            uuid
+            for uuid in wanted
+            if uuid in sure and (member in told[uuid] or (member, uuid) in full)
+        ]
+        for member, wanted in due.items()
+    }
+    done = _erase(array, work, failed)
     _acknowledge(done)
     over = [uuid for uuid in rows if done[uuid] >= _owing(due, uuid)]
     return _finish(array, over, failed)
 
 
 def _look(blobs: Sequence[UUID]) -> tuple[dict[UUID, Blob], list[tuple[UUID, UUID]]]:
-    """Return the blobs that are still being purged, and who owes what."""
+    """Return the blobs that are still being purged, and who owes what.
+
+    A member that keeps a blob has its tombstone, and is not asked each time.
+    """
     rows = db.session.scalars(
         select(Blob).where(Blob.uuid.in_(blobs), Blob.state == BlobState.PURGING)
     ).all()
     owed = db.session.execute(
-        select(Debt.blob, Debt.member_uuid).where(Debt.blob.in_(blobs))
+        select(Debt.blob, Debt.member_uuid).where(
+            Debt.blob.in_(blobs), kept.is_worth_a_try()
+        )
     ).all()
     release()
     return {row.uuid: row for row in rows}, [(row[0], row[1]) for row in owed]
@@ -322,13 +234,25 @@ def _on_members(
     return held
 
 
-def _erase(array: Array, slot: int, uuid: UUID) -> None:
-    with array.using(slot) as member:
-        for info in list(member.list(blob_prefix(uuid))):
-            member.delete(info.key)
-        # Objects that a killed worker removed are gone for good only after this: all
-        # of a blob are in one folder, and removing makes its names durable.
-        member.delete(manifest_key(uuid, 1))
+def _erase(array: Array, work: Mapping[UUID, Sequence[UUID]], failed: Failed) -> Held:
+    """Remove the objects of blobs; returns who has let go of which.
+
+    Who keeps them is noted, and has not.
+    """
+    stays: set[tuple[UUID, UUID]] = set()
+
+    def step(seated: Array, slot: int, uuid: UUID) -> None:
+        if not kept.erase(seated, slot, uuid):
+            stays.add((uuid, seated.uuid_of(slot)))
+
+    return _without(array, stays, _on_members(array, work, step, failed))
+
+
+def _without(array: Array, stays: set[tuple[UUID, UUID]], done: Held) -> Held:
+    kept.note(array, stays)
+    for uuid, member in stays:
+        done[uuid].discard(member)
+    return done
 
 
 def _acknowledge(done: Held) -> None:
@@ -374,9 +298,16 @@ def _finish(array: Array, candidates: Sequence[UUID], failed: Failed) -> int:
     release()
     over = [uuid for uuid in candidates if uuid not in owed]
     everyone = _everyone(array)
-    dropped = _on_members(
-        array, dict.fromkeys(everyone, over), repair.drop_tombstone, failed
-    )
+    stays: set[tuple[UUID, UUID]] = set()
+
+    def drop(seated: Array, slot: int, uuid: UUID) -> None:
+        try:
+            repair.drop_tombstone(seated, slot, uuid)
+        except ObjectKept:
+            stays.add((uuid, seated.uuid_of(slot)))
+
+    work = dict.fromkeys(everyone, over)
+    dropped = _without(array, stays, _on_members(array, work, drop, failed))
     gone = [uuid for uuid in over if len(dropped[uuid]) == len(everyone)]
     if gone:
         with transaction() as session:

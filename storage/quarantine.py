@@ -4,6 +4,7 @@ It holds what a repair replaced and what a sweep found; nobody reads it but peop
 """
 
 import logging
+from collections.abc import Sequence
 
 from raid.array import Array
 from raid.errors import MemberError
@@ -39,20 +40,21 @@ def drop_old(array: Array, older_than: float = KEEP_SECONDS) -> int:
     before = earliest().timestamp() - older_than
     dropped = 0
     for slot in array.readable():
-        for info in _held_by(array, slot):
-            if info.modified <= before:
-                dropped += _drop(array, slot, info)
+        old = [info for info in _held_by(array, slot) if info.modified <= before]
+        dropped += _drop(array, slot, old)
     return dropped
 
 
-def _drop(array: Array, slot: int, info: ObjectInfo) -> int:
-    try:
-        with array.using(slot) as member:
-            member.delete(info.key)
-    except MemberError as error:
-        _LOG.info("A quarantine can't be emptied: %s", error)
-        return 0
-    return 1
+def _drop(array: Array, slot: int, old: Sequence[ObjectInfo]) -> int:
+    """Remove objects from a member, up to the first that can't be; count them."""
+    for number, info in enumerate(old):
+        try:
+            with array.using(slot) as member:
+                member.delete(info.key)
+        except MemberError as error:
+            _LOG.info("A quarantine can't be emptied: %s", error)
+            return number
+    return len(old)
 
 
 def daily() -> int:

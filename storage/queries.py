@@ -1,6 +1,6 @@
 """What pages and commands show of the array. Nothing here asks a member."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -10,10 +10,10 @@ from raid.array import ArrayState
 from raid.member import UNLIMITED, Space
 from raid.pace import Hedges
 from raid.superblock import StoredState
-from storage import activity, domains, glossary, names, outlook, watch, words
+from storage import activity, domains, glossary, kept, names, outlook, watch, words
 from storage.db import db
 from storage.journal import state
-from storage.models import ArrayRow, Blob, BlobState, Debt, MemberRow
+from storage.models import ArrayRow, Blob, BlobState, Debt, MemberRow, Reason
 from storage.outlook import Fate, Outlook
 from storage.runtime import Snapshot, runtime
 
@@ -36,6 +36,7 @@ class MemberStatus:
     state: str
     observed: str | None = None
     owed: int = 0
+    kept: int = 0
     problem: str | None = None
     total: int | None = None
     free: int | None = None
@@ -49,6 +50,11 @@ class MemberStatus:
         seen = glossary.OBSERVED_STATES.get(self.observed or "")
         term = seen or glossary.STORED_STATES.get(self.state)
         return term.meaning if term else ""
+
+    @property
+    def keeps(self) -> str:
+        """Return what it keeps of purged files, in a sentence."""
+        return words.keeps(self.kept)
 
     @property
     def place(self) -> str:
@@ -243,15 +249,22 @@ def _members(seen: Snapshot, ahead: Outlook) -> list[MemberStatus]:
     owed: dict[UUID, int] = {
         row[0]: row[1]
         for row in db.session.execute(
-            select(Debt.member_uuid, func.count()).group_by(Debt.member_uuid)
+            select(Debt.member_uuid, func.count())
+            .where(Debt.reason != Reason.KEPT)
+            .group_by(Debt.member_uuid)
         )
     }
     for uuid, entries in state.owed().items():
         owed[uuid] = owed.get(uuid, 0) + entries
     rows = sorted(names.members(), key=_order)
-    labels = names.labels(rows)
+    labels, stays = names.labels(rows), kept.counts()
     return [
-        _member(seen, ahead, row, labels[row.uuid], owed.get(row.uuid, 0))
+        replace(
+            _member(seen, ahead, row),
+            owed=owed.get(row.uuid, 0),
+            kept=stays.get(row.uuid, 0),
+            label=labels[row.uuid],
+        )
         for row in rows
     ]
 
@@ -262,9 +275,7 @@ def _order(row: MemberRow) -> tuple[Any, ...]:
     return none, row.slot or 0, row.target_slot is None, row.target_slot or 0, row.url
 
 
-def _member(
-    seen: Snapshot, ahead: Outlook, row: MemberRow, label: str, owed: int
-) -> MemberStatus:
+def _member(seen: Snapshot, ahead: Outlook, row: MemberRow) -> MemberStatus:
     known = (
         _in_slot(seen, ahead, row.slot) if row.slot is not None else _beside(seen, row)
     )
@@ -272,8 +283,6 @@ def _member(
         slot=row.slot,
         uuid=str(row.uuid),
         state=row.state,
-        owed=owed,
-        label=label,
         **{"url": row.url, **known},
     )
 

@@ -14,7 +14,7 @@ from raid.geometry import Level
 from raid.manifest import Form
 from raid.rows import MAX_SLOT
 from raid.superblock import StoredState
-from storage import history, maps, membership, purge, succession
+from storage import history, maps, membership, succession, tombstones
 from storage.db import transaction
 from storage.errors import Refused
 from storage.jobs import table
@@ -44,7 +44,7 @@ def widen(urls: Sequence[str], *, actor: str | None = None) -> int:
             locked.change(
                 member, slot=slot, state=StoredState.REBUILDING, inventory_due=True
             )
-            purge.owe_to(session, member.uuid)
+            tombstones.owe_to(session, member.uuid)
             job = {"member": member.uuid, "slot": slot, "actor": actor}
             table.add(session, JobKind.REBUILD, **job)  # type: ignore[arg-type]
         width = array.width + len(spares)

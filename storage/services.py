@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,7 +10,7 @@ from flask import current_app
 from sqlalchemy import delete, select, update
 
 from raid.assemble import Problem, format_member, inspect
-from raid.errors import MemberError
+from raid.errors import MemberError, ObjectKept
 from raid.geometry import UNIT, Level
 from raid.keys import superblock_key
 from raid.member import Member
@@ -119,7 +120,8 @@ def _take_back(places: dict[str, Member]) -> None:
     for member in places.values():
         found = inspect(member).superblock
         if found is not None and found.array == uuid:
-            member.delete(key)
+            with suppress(ObjectKept):  # it becomes no member any more
+                member.delete(key)
     with transaction() as session:
         session.execute(delete(MemberRow))
         session.execute(delete(ArrayRow))

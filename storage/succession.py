@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import update
 
 from raid.superblock import StoredState
-from storage import debts, history, maps, purge
+from storage import debts, history, maps, tombstones
 from storage.db import utcnow
 from storage.jobs.table import ACTIVE
 from storage.models import Job, JobKind, JobState
@@ -32,7 +32,7 @@ def succeed(
     locked.change(new, slot=slot, target_slot=None, state=state)
     if state != StoredState.IN_SYNC:
         locked.change(new, inventory_due=True)
-        purge.owe_to(locked.session, new.uuid)
+        tombstones.owe_to(locked.session, new.uuid)
     history.note(
         locked.session,
         "member_replaced",

@@ -6,11 +6,13 @@ the object, or the giver finds that the blob is not live any more.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from uuid import UUID
 
 from sqlalchemy import select
 
 from raid.array import Array
+from raid.errors import ObjectKept
 from raid.reader import BlobRef
 from storage.blobref import reference
 from storage.db import db, release
@@ -37,8 +39,9 @@ def take_back_dead(array: Array, slot: int, given: Given) -> int:
         return 0
     still = live(list(given))
     dead = [key for blob, keys in given.items() if blob not in still for key in keys]
+    # What stays where nothing may be deleted is known: its purge is on its way.
     if dead:
-        with array.using(slot) as member:
+        with array.using(slot) as member, suppress(ObjectKept):
             for key in dead:
                 member.delete(key)
     return len(dead)

@@ -17,7 +17,7 @@ from sqlalchemy import Table, bindparam, delete, func, insert, select, update
 from raid.array import Array
 from raid.rows import SegmentRow
 from raid.writer import erase
-from storage import maps, purge
+from storage import maps, purge, tombstones
 from storage.clock import AHEAD
 from storage.db import db, release, transaction, utcnow
 from storage.errors import Fenced, WrongDigest, WrongLength
@@ -215,7 +215,7 @@ def _claim(blob: UUID, attempt: int, *, sealed: bool) -> bool:
             return False
         if sealed:
             _drop_rows(session, blob, attempt + 1)
-            purge.doom(session, blob, attempt)
+            tombstones.doom(session, blob, attempt)
         return True
 
 

@@ -40,6 +40,17 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def keeps(count: int) -> str:
+    """Return what a member keeps that can't be destroyed there.
+
+    >>> keeps(1)
+    'It keeps the bytes of one purged file under its tombstone.'
+    """
+    if count == 1:
+        return "It keeps the bytes of one purged file under its tombstone."
+    return f"It keeps the bytes of {number(count)} purged files under their tombstones."
+
+
 def some_of(count: int, width: int) -> str:
     """Return how many of how many, with the verb that follows.
 

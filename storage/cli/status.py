@@ -54,6 +54,8 @@ def _lines(found: queries.ArrayStatus) -> list[str]:
         )
         if member.problem:
             lines.append(f"      {member.problem}")
+        if member.kept:
+            lines.append(f"      {member.keeps}")
     return [*lines, *_more(found)]
 
 

@@ -7,7 +7,7 @@ copied. What belongs to a purged blob goes. What is merely unknown stays: findin
 what that is takes longer, and is the sweep's.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from uuid import UUID
 
 from sqlalchemy import select
@@ -15,6 +15,7 @@ from sqlalchemy import select
 from raid.array import Array
 from raid.errors import (
     MemberError,
+    ObjectKept,
     ObjectMissing,
     RaidError,
 )
@@ -22,7 +23,7 @@ from raid.holdings import holdings
 from raid.keys import OBJECTS, parse_key, tombstone_key
 from raid.manifest import Manifest
 from raid.reader import BlobRef
-from storage import debts, maps, supply
+from storage import debts, kept, maps, supply, tombstones
 from storage.blobref import manifest_of
 from storage.db import db, release, transaction, utcnow
 from storage.jobs import walk
@@ -215,8 +216,7 @@ class _Comparison:
             if row is not None and row.state == BlobState.PURGING:
                 self._step.count("purged", self._owe_tombstone(blob))
             elif row is None and blob not in uploads and self._is_buried(blob):
-                self._remove(keys)
-                self._step.count("purged", len(keys))
+                self._step.count("purged", self._remove(blob, keys))
 
     def _owe_tombstone(self, blob: UUID) -> int:
         """Let the purge, which is on its way, come to this member again."""
@@ -227,7 +227,7 @@ class _Comparison:
                 .where(Blob.uuid == blob, Blob.state == BlobState.PURGING)
                 .with_for_update()
             ).one_or_none()
-            if row is None:
+            if row is None or kept.keeps(session, self._claim.member, blob):
                 return 0
             debt = {
                 "member_uuid": self._claim.member,
@@ -252,10 +252,22 @@ class _Comparison:
                 continue
         return found > self._array.map.shape.m
 
-    def _remove(self, keys: Iterable[str]) -> None:
-        with self._array.using(self._slot) as member:
-            for key in keys:
-                member.delete(key)
+    def _remove(self, blob: UUID, keys: Sequence[str]) -> int:
+        """Remove the objects of a blob that was purged; count them.
+
+        Where they can't be, its purge begins anew, so that a row tells of them.
+        """
+        try:
+            with self._array.using(self._slot) as member:
+                for key in keys:
+                    member.delete(key)
+        except ObjectKept:
+            with transaction() as session:
+                maps.lock(session)
+                if session.get(Blob, blob) is None:
+                    tombstones.doom(session, blob, 1)
+            return 0
+        return len(keys)
 
 
 def _is_after(blob: UUID, other: UUID | None) -> bool:

@@ -6,7 +6,7 @@ restored from an old backup: nothing may be written any more.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -205,16 +205,18 @@ def _tidy(array: Array, found: Iterable[_Found]) -> int:
     for one in found:
         if one.behind or one.ahead:
             continue
-        for place in one.needless:
-            removed += _remove(array, one.look.slot, journal_key(*place))
+        keys = [journal_key(*place) for place in one.needless]
+        removed += _remove(array, one.look.slot, keys)
     return removed
 
 
-def _remove(array: Array, slot: int, key: str) -> int:
-    try:
-        with array.using(slot) as member:
-            member.delete(key)
-    except MemberError as error:
-        _LOG.info("An old journal entry stays: %s", error)
-        return 0
-    return 1
+def _remove(array: Array, slot: int, keys: Sequence[str]) -> int:
+    """Remove objects from a member, up to the first that can't be; count them."""
+    for number, key in enumerate(keys):
+        try:
+            with array.using(slot) as member:
+                member.delete(key)
+        except MemberError as error:
+            _LOG.info("Old journal entries stay: %s", error)
+            return number
+    return len(keys)

@@ -6,6 +6,7 @@ when that fails the file's pages may be gone, so the file is never trusted again
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
@@ -170,3 +171,8 @@ def translate(error: OSError, label: str, doing: str) -> MemberError:
     )
     reason = os.strerror(error.errno) if error.errno else str(error)
     return kind(label, f"Could not {doing}: {label} {advice} ({reason}).")
+
+
+def is_directory(found: os.stat_result) -> bool:
+    """Say whether what was looked at is a directory."""
+    return stat.S_ISDIR(found.st_mode)

@@ -26,7 +26,7 @@ from raid.keys import QUARANTINE, parse_superblock_key
 from raid.member import NEAR, RESERVE, Buffer, ObjectInfo, Space
 from raid.superblock import MAX_LENGTH, Superblock
 from storage.members.calls import SystemCalls
-from storage.members.disk import Disk, translate
+from storage.members.disk import Disk, is_directory, translate
 from storage.members.temporary import sweep, temporary_name
 
 _AREAS = ("o", "t", "c", "tmp", "quarantine")
@@ -271,6 +271,11 @@ class LocalMember:
             with suppress(FileNotFoundError):
                 self._disk.sync_directory(os.path.dirname(target))  # noqa: PTH120
 
+    def keeps(self, prefix: str) -> bool:  # noqa: ARG002
+        """What is deleted is gone."""
+        self.check()
+        return False
+
     def sync(self, prefix: str) -> None:
         """Make durable what is seen under a prefix, whoever stored it; see `Member`."""
         with self._border(f"sync {prefix}"):
@@ -329,8 +334,7 @@ class LocalMember:
         with self._border("list objects"):
             self._insist()
             folder = prefix.rpartition("/")[0]
-            names = self._walk(folder, prefix)
-            yield from names
+            yield from self._walk(folder, prefix)
 
     def _walk(self, folder: str, prefix: str) -> Iterator[ObjectInfo]:
         top = "" if not folder else folder + "/"
@@ -341,7 +345,7 @@ class LocalMember:
                 found = self._disk.stat(self._at(key))
             except FileNotFoundError:
                 continue
-            if not _is_directory(found):
+            if not is_directory(found):
                 yield ObjectInfo(key, found.st_size, _time_of(key, found))
             elif key in _AREAS or "/" in key:
                 yield from self._walk(key, prefix)
@@ -390,7 +394,3 @@ def _order(name: str) -> tuple[int, int]:
 def _time_of(key: str, found: os.stat_result) -> float:
     """Return when a file was written or, in quarantine, when it was moved there."""
     return found.st_ctime if key.startswith(QUARANTINE) else found.st_mtime
-
-
-def _is_directory(found: os.stat_result) -> bool:
-    return (found.st_mode & 0o170000) == 0o040000

@@ -35,7 +35,7 @@ from storage.members.s3errors import (
     is_forbidden,
     translate,
 )
-from storage.members.s3objects import Absent, Objects, is_probe
+from storage.members.s3objects import PROBE, Absent, Objects, is_probe
 from storage.members.s3url import Bucket
 
 FRESH = 10.0
@@ -44,6 +44,8 @@ BELIEVED = 1.0
 """The same for the word that an object is absent."""
 CHECK_SECONDS = 5.0
 """How long a member may take to show its superblock; a start waits for no more."""
+_NOTHING = f"{PROBE}/nothing"
+"""A key that nobody uses; whether it may be deleted tells whether anything may."""
 _QUICK: dict[str, Any] = {"tries": 2, "seconds": CHECK_SECONDS}
 
 
@@ -71,6 +73,7 @@ class S3Member:
         self._admitted: tuple[UUID, UUID] | None = None
         self._sealed = ""  # the key of the superblock that was seen
         self._seen_at = float("-inf")
+        self._deletes = False  # whether the last deletion was allowed
 
     # -- identity ---------------------------------------------------------
 
@@ -203,9 +206,29 @@ class S3Member:
         try:
             self._objects.drop(key)
         except Answered as answer:
-            if not is_forbidden(answer) or not self._answers():
+            if not self._denies_the_verb(answer):
                 raise
+            self._deletes = False
             raise ObjectKept(self.label, key) from answer
+        self._deletes = True
+
+    def keeps(self, prefix: str) -> bool:
+        """Tell whether what was deleted under a prefix stays as an older version.
+
+        Where we may not list versions: whether the bucket keeps any at all.
+        """
+        with self._border(f"look for versions under {prefix}"):
+            self._insist()
+            for told in (self._objects.has_old_versions, self._leaves_markers):
+                try:
+                    return told(prefix)
+                except Answered as answer:
+                    if not self._denies_the_verb(answer):
+                        raise
+            return True  # nothing may be deleted, so nothing ever is
+
+    def _leaves_markers(self, _: str) -> bool:
+        return self._objects.leaves_markers()
 
     def sync(self, prefix: str) -> None:
         """A bucket answers when an object is durable, so there is nothing to do."""
@@ -214,6 +237,8 @@ class S3Member:
         """Move an object to quarantine; an absent one is fine."""
         with self._border(f"set {key} aside", writing=True):
             self._insist()
+            if not self._deletes:
+                self._drop(_NOTHING)  # else each try would leave one copy more
             if self._objects.copy_aside(key):
                 self._drop(key)
             else:
@@ -293,6 +318,10 @@ class S3Member:
                 "give our role s3:PutObject there (and the use of its key).",
             )
         return translate(trouble, self.label, doing)
+
+    def _denies_the_verb(self, answer: Answered) -> bool:
+        """Say whether it is this request that is denied, and not everything."""
+        return is_forbidden(answer) and self._answers()
 
     def _answers(self) -> bool:
         """Say whether the member can be read: then a denial was about the verb."""

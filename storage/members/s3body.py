@@ -82,7 +82,9 @@ def checksum(body: Body, *, amazon: bool) -> dict[str, Any]:
         crc = 0
         for part in body.parts:
             crc = zlib.crc32(part, crc)
-        return {"ChecksumCRC32": _base64(crc.to_bytes(4, "big"))}
+        # A bucket with Object Lock asks for the name of the algorithm, too.
+        value = _base64(crc.to_bytes(4, "big"))
+        return {"ChecksumAlgorithm": "CRC32", "ChecksumCRC32": value}
     digest = hashlib.md5(usedforsecurity=False)
     for part in body.parts:
         digest.update(part)

@@ -22,6 +22,9 @@ ABSENT = ("NoSuchKey",)
 """The one word for it: a 404 without it may come from whatever stands between."""
 EXISTS = ("PreconditionFailed", "412")
 BEYOND = ("InvalidRange", "416")
+NO_VERB = (405, 501)
+"""Statuses of a server that does not know a verb at all."""
+NO_COPY = (400, *NO_VERB)
 NO_CONDITIONS = ("NotImplemented", "InvalidArgument", "InvalidRequest", "501")
 
 

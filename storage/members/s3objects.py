@@ -17,6 +17,8 @@ from storage.members.s3errors import (
     BEYOND,
     EXISTS,
     NO_CONDITIONS,
+    NO_COPY,
+    NO_VERB,
     Answered,
     Trouble,
     Unanswered,
@@ -41,6 +43,7 @@ class Objects:
         """Name a bucket; no request is made yet."""
         self._bucket, self._calls = bucket, calls
         self._conditions: bool | None = None
+        self._markers: bool | None = None
         self._common: dict[str, Any] = {"Bucket": bucket.name}
         if bucket.owner:
             self._common["ExpectedBucketOwner"] = bucket.owner
@@ -117,7 +120,11 @@ class Objects:
         return bool(len(body)) or self.get(key, 0, 1)[1] == 0
 
     def copy_aside(self, key: str) -> bool:
-        """Copy an object to quarantine; say whether there was one."""
+        """Copy an object to quarantine; say whether there was one.
+
+        What a server does not copy by itself (one with Object Lock may want a checksum
+        with it) is read and stored.
+        """
         aside = f"{QUARANTINE}{key.replace('/', '_')}.{uuid4().hex[:8]}"
         source = {"Bucket": self._bucket.name, "Key": self.at(key)}
         more = dict(self.stored_as)
@@ -127,6 +134,10 @@ class Objects:
             self.ask("copy_object", Key=self.at(aside), CopySource=source, **more)
         except Absent:
             return False
+        except Answered as answer:
+            if answer.status not in NO_COPY:
+                raise
+            self.send(aside, Body([self.get(key, 0, None)[0]]))
         return True
 
     def info(self, key: str) -> ObjectInfo:
@@ -175,12 +186,44 @@ class Objects:
                 return
             more["ContinuationToken"] = answer["NextContinuationToken"]
 
-    def drop(self, key: str) -> None:
-        """Delete an object; an absent one is fine."""
+    def drop(self, key: str) -> bool:
+        """Delete an object; say whether only a marker was put over it."""
         try:
-            self.ask("delete_object", Key=self.at(key))
+            answer = self.ask("delete_object", Key=self.at(key))
         except Absent:
-            return
+            return False
+        return bool(answer.get("DeleteMarker"))
+
+    def has_old_versions(self, prefix: str) -> bool:
+        """Say whether an object is there that a marker or a newer version hides.
+
+        The answer to a delete does not tell: where nothing is in sight, a server need
+        not put a marker. One that does not know the verb has no versions.
+        """
+        more: dict[str, Any] = {"Prefix": self.at(prefix)}
+        try:
+            while True:
+                answer = self.ask("list_object_versions", **more)
+                old = any(not one["IsLatest"] for one in answer.get("Versions", ()))
+                if old or not answer.get("IsTruncated"):
+                    return old
+                more["KeyMarker"] = answer["NextKeyMarker"]
+                more["VersionIdMarker"] = answer["NextVersionIdMarker"]
+        except Answered as answer:
+            if answer.status not in NO_VERB:
+                raise
+            return False
+
+    def leaves_markers(self) -> bool:
+        """Prove once per process whether what is deleted stays as a version.
+
+        With an object of its own: the answer is sure only about one that is there.
+        """
+        if self._markers is None:
+            key = f"{PROBE}/{uuid4()}"
+            self.send(key, Body([_PROBE_TEXT]))
+            self._markers = self.drop(key)
+        return self._markers
 
     def is_strangers(self) -> bool:
         """Say whether the bucket is denied only because of who owns it."""

@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from raid.segments import Damage
 from raid.superblock import StoredState
-from storage import blobs, damage, debts, maps, membership, purge
+from storage import blobs, damage, debts, maps, membership, tombstones
 from storage.blobref import manifest_of, reference
 from storage.db import transaction, utcnow
 from storage.jobs import filling, reshape
@@ -89,8 +89,8 @@ def test_a_debt_is_paid_while_the_purge_of_its_blob_begins(
         session.execute(update(Blob).values(due_at=utcnow(), at_risk=True))
     array = store.runtime.array()
     meanwhile = Meanwhile(store, lambda: debts.pay(array))
-    meanwhile.at(monkeypatch, purge, "_owe_tombstones")
-    assert purge.begin_due() == 1
+    meanwhile.at(monkeypatch, tombstones, "_owe_tombstones")
+    assert tombstones.begin_due() == 1
     meanwhile.end()
     assert len(store.debts()) == store.width
 

@@ -102,6 +102,13 @@ def test_it_deletes_and_deletes_again(member: Member) -> None:
     assert _keys(member) == []
 
 
+def test_it_keeps_nothing_of_what_was_deleted(member: Member) -> None:
+    member.put(KEY, [b"abc"])
+    assert not member.keeps("o/ab/")
+    member.delete(KEY)
+    assert not member.keeps("o/ab/")
+
+
 def test_it_syncs_what_is_there_and_what_is_not(member: Member) -> None:
     member.sync(KEY)
     member.put(KEY, [b"abc"])
@@ -169,6 +176,7 @@ def test_it_refuses_everything_under_another_identity(member: Member) -> None:
         lambda: member.put(KEY, [b"abc"]),
         lambda: member.delete(KEY),
         lambda: member.set_aside(KEY),
+        lambda: member.keeps("o/"),
         lambda: list(member.list("o/")),
         lambda: member.read("o/ab/abcdef00-0000-4000-8000-00000000000f.m1"),
     ):

@@ -30,7 +30,9 @@ from raid.keys import QUARANTINE
 from raid.superblock import Superblock
 from storage.members import s3, s3calls
 from storage.members.s3 import BELIEVED, FRESH, S3Member
+from storage.members.s3body import Body, checksum
 from storage.members.s3calls import TRIES, Budget, Calls
+from storage.members.s3errors import Answered
 from storage.members.s3url import parse_bucket_url
 from storage.members.urls import parse_member_url
 from support.arrays import array_over, get_blob, map_of, put_blob, superblock_of
@@ -69,9 +71,11 @@ class Clock:
 class Place:
     """A member in a bucket behind something that can spoil answers."""
 
-    def __init__(self, way: Between, server: S3Server, more: str = "") -> None:
+    def __init__(
+        self, way: Between, server: S3Server, more: str = "", *, name: str = ""
+    ) -> None:
         self.clock = Clock()
-        self.server, self.way, self.name = server, way, server.bucket()
+        self.server, self.way, self.name = server, way, name or server.bucket()
         self.url = f"s3://{self.name}/p/q?endpoint={way.endpoint}{more}"
         self.member = self.again()
         self.block = superblock_of(map_of(Level.RAID1, ["a", "b"]), 0)
@@ -205,6 +209,116 @@ def test_a_bucket_that_keeps_everything_takes_all_else(place: Place) -> None:
     assert health.observed(0) is None
     assert place.member.read(OBJECT) == b"abc"
     place.member.put(f"{BLOB}.m2", [b"more"])
+
+
+def versioned(way: Between, moto: S3Server, **how: bool) -> Place:
+    """A formatted member in a bucket that keeps what is deleted."""
+    return Place(way, moto, name=moto.keeping_bucket(**how))
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_versions_tell_what_a_bucket_keeps(
+    way: Between, moto: S3Server, locked: bool
+) -> None:
+    """Not the answer to a deletion: moto answers no marker for what is not there."""
+    place = versioned(way, moto, locked=locked)
+    place.member.put(OBJECT, [b"abc"])
+    assert not place.member.keeps(BLOB)
+    for _ in range(2):
+        place.member.delete(OBJECT)
+        assert place.again().keeps(BLOB)
+        with pytest.raises(ObjectMissing):
+            place.member.read(OBJECT)
+    assert not place.member.keeps("o/ab/abcdef00-0000-4000-8000-000000000001")
+
+
+def test_many_markers_hide_no_version(
+    way: Between, moto: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version may stand on the last page of many."""
+    place = versioned(way, moto)
+    place.member.put(f"{BLOB}.m9", [b"abc"])
+    for number in range(9):
+        place.server.client.delete_object(
+            Bucket=place.name, Key=f"p/q/{BLOB}.m{number}"
+        )
+    place.member.delete(f"{BLOB}.m9")
+    real, asked = Calls.ask, []
+
+    def few(self: Calls, operation: str, **parameters: Any) -> dict[str, Any]:
+        if operation == "list_object_versions":
+            parameters["MaxKeys"] = 2
+            asked.append(operation)
+        return real(self, operation, **parameters)
+
+    monkeypatch.setattr(Calls, "ask", few)
+    assert place.member.keeps(BLOB)
+    assert asked
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_who_may_not_list_versions_tries_it(
+    way: Between, moto: S3Server, keeps: bool
+) -> None:
+    """With an object of its own, once: nothing needs to be in sight of the blob."""
+    place = versioned(way, moto) if keeps else Place(way, moto)
+    denied = way.spoil("LIST", answer(403, "AccessDenied"), path="versions")
+    member = place.again()
+    member.admit(place.block.array, place.block.member)
+    assert member.keeps(BLOB) is keeps
+    assert denied
+    way.counts()
+    assert member.keeps(BLOB) is keeps
+    assert "PUT object" not in way.counts()
+
+
+def test_who_may_neither_list_versions_nor_delete_keeps(place: Place) -> None:
+    place.way.spoil("LIST", answer(403, "AccessDenied"), path="versions")
+    denied = place.way.spoil("DELETE object", answer(403, "AccessDenied"))
+    assert place.member.keeps(BLOB)
+    assert denied
+
+
+def test_credentials_that_expired_tell_nothing_of_versions(place: Place) -> None:
+    place.way.spoil(".*", answer(400, "ExpiredToken"))
+    place.clock.now += FRESH
+    with pytest.raises(MemberDenied, match="expired"):
+        place.member.keeps(BLOB)
+
+
+def test_where_nothing_may_be_deleted_nothing_is_copied(place: Place) -> None:
+    """Or each sweep would leave one copy more in quarantine."""
+    place.member.put(OBJECT, [b"abc"])
+    place.way.spoil("DELETE object", answer(403, "AccessDenied"))
+    for _ in range(2):
+        with pytest.raises(ObjectKept):
+            place.member.set_aside(OBJECT)
+    assert place.way.counts()["COPY object"] == 0
+    assert list(place.member.list(QUARANTINE)) == []
+
+
+@pytest.mark.parametrize("code", ["NotImplemented", "InvalidRequest"])
+def test_a_server_that_copies_nothing_is_helped(place: Place, code: str) -> None:
+    place.member.put(OBJECT, [b"bad"])
+    status = 501 if code == "NotImplemented" else 400
+    refused = place.way.spoil("COPY object", answer(status, code))
+    place.member.put(OBJECT, [b"good"], replace=True)
+    assert refused
+    assert place.member.read(OBJECT) == b"good"
+    (aside,) = place.member.list(QUARANTINE)
+    assert place.member.read(aside.key) == b"bad"
+
+
+def test_object_lock_takes_both_checksums(moto: S3Server) -> None:
+    """It insists on being told which one comes."""
+    name = moto.keeping_bucket(locked=True)
+    calls = Calls(parse_bucket_url(f"s3://{name}?endpoint={moto.endpoint}"))
+    for amazon in (True, False):
+        body = Body([b"abc"])
+        said = checksum(body, amazon=amazon)
+        calls.ask("put_object", Bucket=name, Key=f"{amazon}", Body=body, **said)
+    with pytest.raises(Answered):
+        calls.ask("put_object", Bucket=name, Key="none", Body=Body([b"abc"]))
 
 
 # -- whose bucket it is ------------------------------------------------------------
@@ -505,6 +619,11 @@ def _spoil_bytes(way: Between) -> list[Any]:
     return spoilt
 
 
+def _aside_later(at: Place) -> None:
+    at.server.client.put_object(Bucket=at.name, Key=f"p/q/{OBJECT}", Body=b"again")
+    at.member.set_aside(OBJECT)
+
+
 def _list_later(at: Place) -> None:
     at.clock.now += BELIEVED
     list(at.member.list("o/"))
@@ -526,6 +645,7 @@ def test_what_is_asked_for_each_verb(place: Place, rclone: S3Server) -> None:
                 "check": at.member.check,
                 "space": at.member.space,
                 "aside": lambda at=at: at.member.set_aside(OBJECT),
+                "aside later": lambda at=at: _aside_later(at),
                 "delete": lambda at=at: at.member.delete(OBJECT),
             }.items():
                 call()
@@ -539,7 +659,8 @@ def test_what_is_asked_for_each_verb(place: Place, rclone: S3Server) -> None:
                 "list later": {"LIST": 1, "GET object": 1},
                 "check": {},
                 "space": {},
-                "aside": {"COPY object": 1, "DELETE object": 1},
+                "aside": {"COPY object": 1, "DELETE object": 2},
+                "aside later": {"COPY object": 1, "DELETE object": 1},
                 "delete": {"DELETE object": 1},
             }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from storage import membership, purge
+from storage import membership, tombstones
 from storage.db import transaction, utcnow
 from storage.errors import Refused
 from storage.jobs import runner, table
@@ -174,7 +174,7 @@ def test_a_tombstone_counts_only_where_it_lies(store: Store) -> None:
     store.let_go(blob.uuid)
     with transaction() as session:
         session.execute(update(Blob).values(due_at=utcnow()))
-    purge.begin_due()
+    tombstones.begin_due()
     store.bring_back(0)
     store.runtime.check_members()
     membership.replace(3, "file:members/new")

@@ -111,6 +111,23 @@ class S3Server:
         self.client.create_bucket(Bucket=name)
         return name
 
+    def keeping_bucket(self, *, locked: bool = False) -> str:
+        """Make one with versions, or one in which none may be destroyed for years."""
+        name = f"bucket-{next(self.numbers)}"
+        self.client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=locked)
+        if not locked:
+            state = {"Status": "Enabled"}
+            self.client.put_bucket_versioning(
+                Bucket=name, VersioningConfiguration=state
+            )
+            return name
+        rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Years": 1}}
+        self.client.put_object_lock_configuration(
+            Bucket=name,
+            ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule},
+        )
+        return name
+
     def url(self, prefix: str = "a/member", **parameters: str) -> str:
         """Return the URL of a member in a new bucket."""
         more = "".join(f"&{name}={value}" for name, value in parameters.items())

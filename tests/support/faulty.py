@@ -136,6 +136,10 @@ class FaultyMember:
         self._raise(self._fault("delete"))
         self.inner.delete(key)
 
+    def keeps(self, prefix: str) -> bool:
+        self._raise(self._fault("keeps"))
+        return self.inner.keeps(prefix)
+
     def sync(self, prefix: str) -> None:
         self._raise(self._fault("sync"))
         self.inner.sync(prefix)

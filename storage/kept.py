@@ -1,0 +1,116 @@
+"""Purged blobs that a member keeps, because the program can't destroy what it holds.
+
+Such a member denies every deletion (a role without s3:DeleteObject), or what it deletes
+stays as an older version (versioning, Object Lock). It is a good member all the same.
+Its tombstone stays owed, with the reason `kept`: so the row of the blob stays, with it
+the tombstones on every member, and nobody ever takes what is kept for a file. It is
+tried again once a day, because a right may be given and versions may expire.
+"""
+
+from collections.abc import Collection
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, or_, select, tuple_, update
+
+from raid.array import Array
+from raid.errors import ObjectKept
+from raid.keys import blob_prefix, manifest_key
+from raid.superblock import StoredState
+from storage import debts, history, maps
+from storage.db import db, transaction, utcnow
+from storage.models import Blob, BlobState, Debt, DebtKind, Reason
+
+AGAIN_AFTER = timedelta(days=1)
+_PLAIN = {"synchronize_session": False}
+
+Pairs = Collection[tuple[UUID, UUID]]
+"""Blobs, each with a member that keeps it."""
+
+
+def erase(array: Array, slot: int, blob: UUID) -> bool:
+    """Remove the objects of a blob from a member; False when it keeps them."""
+    with array.using(slot) as member:
+        try:
+            for info in list(member.list(blob_prefix(blob))):
+                member.delete(info.key)
+            # Objects that a killed worker removed are gone for good only after this:
+            # all of a blob are in one folder, and removing makes its names durable.
+            member.delete(manifest_key(blob, 1))
+        except ObjectKept:
+            return False
+        return not member.keeps(blob_prefix(blob))
+
+
+def note(array: Array, pairs: Pairs) -> None:
+    """Let a tombstone stay owed, because its member keeps the blob.
+
+    Also to a member that had acknowledged it and now does not give the tombstone up.
+    """
+    if not pairs:
+        return
+    with transaction() as session:
+        used = {
+            one.uuid
+            for one in maps.lock(session).members
+            if one.state != StoredState.RETIRED
+        }
+        pairs = [pair for pair in pairs if pair[1] in used]
+        new = {member for _, member in pairs} - set(counts(session))
+        attempts = dict(_purging(session, {blob for blob, _ in pairs}))
+        debts.add(
+            session,
+            [
+                {
+                    "member_uuid": member,
+                    "kind": DebtKind.TOMBSTONE,
+                    "blob": blob,
+                    "attempt": attempts[blob],
+                }
+                for blob, member in pairs
+                if blob in attempts
+            ],
+        )
+        session.execute(
+            update(Debt)
+            .where(tuple_(Debt.blob, Debt.member_uuid).in_(pairs), _IS_TOMBSTONE)
+            .values(reason=Reason.KEPT, tries=0, due_at=utcnow() + AGAIN_AFTER),
+            execution_options=_PLAIN,
+        )
+        for member in sorted(new):
+            seat = array.seat(member)
+            slot = None if seat is None else seat[1]
+            history.note(session, "member_keeps", slot=slot, member=member)
+
+
+_IS_TOMBSTONE = Debt.kind == DebtKind.TOMBSTONE
+_IS_KEPT = Debt.reason == Reason.KEPT
+
+
+def _purging(
+    session: maps.AnySession, blobs: Collection[UUID]
+) -> list[tuple[UUID, int]]:
+    wanted = Blob.uuid.in_(blobs), Blob.state == BlobState.PURGING
+    rows = session.execute(select(Blob.uuid, Blob.attempt).where(*wanted))
+    return [(row.uuid, row.attempt) for row in rows]
+
+
+def is_worth_a_try() -> ColumnElement[bool]:
+    """Match the debts of tombstones but those that were found to be kept of late."""
+    return or_(~_IS_KEPT, Debt.due_at <= utcnow())
+
+
+def counts(session: maps.AnySession | None = None) -> dict[UUID, int]:
+    """Return how many purged blobs members keep; who keeps none is left out."""
+    rows = (session or db.session).execute(
+        select(Debt.member_uuid, func.count())
+        .where(_IS_KEPT)
+        .group_by(Debt.member_uuid)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def keeps(session: maps.AnySession, member: UUID | None, blob: UUID) -> bool:
+    """Tell whether it is known that a member keeps a purged blob."""
+    mine = Debt.member_uuid == member, Debt.blob == blob, _IS_KEPT
+    return session.scalar(select(Debt.id).where(*mine)) is not None
