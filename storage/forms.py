@@ -13,6 +13,7 @@ from wtforms.validators import InputRequired, Length, NumberRange, ValidationErr
 from raid.geometry import Level
 from storage import names, queries
 from storage.errors import Needed
+from storage.members.urls import may_hold_secret
 from storage.models import MemberRow
 
 _NAME = InputRequired("Type the name of the member, such as Member 2.")
@@ -29,6 +30,12 @@ class ArrayForm(Form):
         """Say why what was asked could not be done."""
         *_, last = self
         last.errors = [str(error)]
+
+    def forget_secrets(self) -> None:
+        """Give back no URL that somebody may have written credentials into."""
+        for field in self:
+            if field.name == "url" and may_hold_secret(str(field.data or "")):
+                field.data = ""
 
 
 class MemberForm(ArrayForm):
@@ -100,6 +107,10 @@ class SpareForm(ArrayForm):
     url = StringField("Place", [_URL, Length(max=_LONGEST)])
 
 
+class ProbeForm(SpareForm):
+    """A place to be tried, that is a member or may become one."""
+
+
 class ConvertForm(ArrayForm):
     """Another level."""
 
@@ -121,6 +132,7 @@ class PaceForm(ArrayForm):
 
 FORMS: dict[str, type[ArrayForm]] = {
     "fail": FailForm,
+    "probe": ProbeForm,
     "readd": MemberForm,
     "replace": ReplaceForm,
     "retire": MemberForm,

@@ -11,6 +11,7 @@ from flask import (
     Blueprint,
     Flask,
     abort,
+    current_app,
     flash,
     redirect,
     render_template,
@@ -21,7 +22,17 @@ from flask_login import current_user
 from werkzeug.wrappers import Response
 
 from raid.errors import RaidError
-from storage import activity, forms, membership, outlook, queries, reshaping
+from storage import (
+    activity,
+    forms,
+    logs,
+    membership,
+    outlook,
+    queries,
+    reshaping,
+    trial,
+)
+from storage.db import release
 from storage.errors import StorageError
 from storage.jobs import table
 from storage.models import JobKind
@@ -149,14 +160,39 @@ def _do(verb: str, change: Callable[[Any], str]) -> Answer:
     """Let a service do what a form asks for, or show the page with the reason."""
     form = forms.of(verb, request.form)
     if not form.validate():
-        return _page({verb: form}), 400
+        return _refused(verb, form)
     try:
         said = change(form)
     except (StorageError, RaidError, ValueError) as error:
-        form.blame(error)
-        return _page({verb: form}), int(getattr(error, "status", 400))
+        return _refused(verb, form, error)
     flash(said, "success")
     return _back()
+
+
+def _refused(
+    verb: str, form: forms.ArrayForm, error: Exception | None = None
+) -> tuple[str, int]:
+    """Show the page with the form as it was sent, and why nothing was done."""
+    if error is not None:
+        form.blame(error)
+    form.forget_secrets()
+    return _page({verb: form}), int(getattr(error, "status", 400))
+
+
+@blueprint.post("/probe")
+def probe() -> Answer:
+    """Try a place, and show what was found; nothing is formatted or changed."""
+    form = forms.of("probe", request.form)
+    if not form.validate():
+        return _refused("probe", form)
+    url = str(form.url.data).strip()
+    release()
+    try:
+        found = trial.of(url, current_app.config["HOLDFAST"].data_dir)
+    except (StorageError, ValueError) as error:
+        return _refused("probe", form, error)
+    logs.note(member=found.label, failed=len(found.failed))
+    return render_template("array/probe.html", url=url, trial=found)
 
 
 @_form

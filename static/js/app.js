@@ -14,3 +14,5 @@ import "./picker.js";
 import "./drop.js";
 import "./tray.js";
 import "./array.js";
+import "./copy.js";
+import "./busy.js";

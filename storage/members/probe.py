@@ -7,7 +7,8 @@ folder with a temporary file. Both are removed again where that is allowed.
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -37,6 +38,8 @@ from storage.members.s3objects import PROBE, Absent, Objects
 from storage.members.temporary import temporary_name
 
 ROUNDS = 10
+ROUNDS_SECONDS = 10.0
+"""Seconds after which the latency is told from the rounds that there were."""
 SIZE = 8 << 20
 """Bytes that travel for the throughput: a large shard."""
 _SMALL = b"Holdfast tries what the server does with this.\n"
@@ -82,17 +85,22 @@ class BucketProbe:
         self._member, self._bucket, self._now = member, member.bucket, now
         self._objects = Objects(member.bucket, calls or Calls(member.bucket))
         self._key = f"{PROBE}/{uuid4()}"
+        self._tidied = False
 
-    def run(self) -> Iterator[Finding]:
+    def run(self) -> Generator[Finding, None, None]:
         """Try one thing after the other; without an answer nothing else is tried."""
         first = self._try("list", self._list, "s3:ListBucket")
         yield first
         if first.grade is Grade.FAILED and not first.missing:
             return
         put = self._try("put", self._put, "s3:PutObject")
-        yield put
-        if put.grade is Grade.OK:
-            yield from self._with_an_object()
+        try:
+            yield put
+            if put.grade is Grade.OK:
+                yield from self._with_an_object()
+        finally:
+            if put.grade is Grade.OK:
+                self._tidy()
         yield self._try("absent", self._absent, "s3:ListBucket")
         yield self._owner()
         yield _what_is_there(self._member)
@@ -110,7 +118,14 @@ class BucketProbe:
         removed = self._try("delete", self._delete, "s3:DeleteObject")
         if removed.missing:  # such a bucket is a good member that keeps everything
             removed = replace(removed, grade=Grade.NOTE)
+        self._tidied = True
         yield removed
+
+    def _tidy(self) -> None:
+        """Remove what was stored, when whoever listened left before it was tried."""
+        if not self._tidied:
+            with suppress(Trouble):
+                self._delete()
 
     def _try(self, name: str, step: _Step, *rights: str) -> Finding:
         try:
@@ -216,8 +231,8 @@ class BucketProbe:
         return self._objects.ask("get_object", Key=where, Range="bytes=0-0")
 
     def _latency(self) -> Result:
-        times = []
-        for _ in range(ROUNDS):
+        times: list[float] = []
+        while len(times) < ROUNDS and sum(times) < 1000 * ROUNDS_SECONDS:
             began = time.monotonic()
             self._ask_byte()
             times.append(1000 * (time.monotonic() - began))

@@ -85,6 +85,15 @@ def parse_bucket_url(url: str) -> Bucket:
         ) from error
 
 
+def known_parameters(url: str) -> bool:
+    """Say whether a URL has no other parameters than a bucket's may have."""
+    try:
+        said = parse_qsl(urlsplit(url).query, keep_blank_values=True)
+    except ValueError:
+        return False
+    return all(name in _NAMES for name, _ in said)
+
+
 def _parameters(query: str) -> dict[str, str]:
     said: dict[str, str] = {}
     for name, value in parse_qsl(query.replace("+", "%2B"), keep_blank_values=True):

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.sqlite
 VERBS = [
     *("fail", "readd", "replace", "retire", "spare", "readonly"),
     *("rebuild", "scrub", "drill", "sweep", "pace"),
-    *("widen", "narrow", "convert"),
+    *("widen", "narrow", "convert", "probe"),
     *("jobs/1/pause", "jobs/1/resume", "jobs/1/cancel"),
 ]
 PAGES = ["", "live", "events", "jobs/1"]

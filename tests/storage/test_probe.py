@@ -95,6 +95,24 @@ def test_without_an_answer_nothing_else_is_tried(
     assert found.grade is Grade.FAILED and "no such bucket" in found.sentence
 
 
+def test_whoever_leaves_early_leaves_nothing_behind(
+    member: S3Member, way: Between
+) -> None:
+    for listened in (2, 9, 12):
+        steps = BucketProbe(member).run()
+        names = [found.name for found, _ in zip(steps, range(listened), strict=False)]
+        assert names == ALL[:listened]
+        assert listened > 10 or list(member._objects.pages("")) != []
+        steps.close()
+        assert list(member._objects.pages("")) == []
+    way.spoil("GET object", Answer(misdeed="reset"))
+    way.spoil("DELETE object", DENIED)
+    steps = BucketProbe(member).run()
+    assert [next(steps).name, next(steps).name] == ["list", "put"]
+    steps.close()  # what can't be removed is no error
+    assert len(list(member._objects.pages(""))) == 1
+
+
 def test_a_clock_that_is_wrong_is_noticed(member: S3Member) -> None:
     import time
 
