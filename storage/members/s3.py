@@ -168,9 +168,8 @@ class S3Member:
                 self._refuse_used(key)
             elif not essential:
                 self._keep_reserve(len(body))
-            if self._objects.publish(key, body, fresh=fresh) or self._objects.same(
-                key, body
-            ):
+            sent = self._objects.publish(key, body, fresh=fresh)
+            if sent or self._objects.same(key, body):
                 return
             if not replace:
                 raise ObjectExists(self.label, key)

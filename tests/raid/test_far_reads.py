@@ -142,7 +142,7 @@ def test_who_rests_is_asked_when_nobody_else_has_it() -> None:
 def test_without_a_budget_the_late_one_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pace, "BYTES_A_DAY", 0)
+    monkeypatch.setattr(pace, "BURST", 0.0)
     array, members = _far(Level.RAID5, 4)
     stored = put_blob(array, body(SIZE))
     slow = members[_slots(stored)[0]]
