@@ -20,6 +20,7 @@ import storage.cli
 import storage.db
 import storage.health
 import storage.logs
+import storage.metrics.hook
 import storage.migrate
 import storage.proxies
 import storage.runtime
@@ -72,6 +73,7 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     storage.migrate.init_app(app)
     auth.headers.init_app(app)
     storage.logs.init_app(app)
+    storage.metrics.hook.init_app(app)
     storage.health.init_app(app)
     files.assets.init_app(app)
     files.errorpages.init_app(app)

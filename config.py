@@ -274,8 +274,9 @@ SETTINGS = (
     Setting(
         "METRICS_BIND",
         "none",
-        parsers.unbuilt("the metrics page"),
-        "where metrics are served; only `none` until they are built",
+        parsers.or_none(parsers.bind),
+        "where metrics for Prometheus are served, without a login: `host:port` or "
+        "`unix:/path`",
     ),
 )
 

@@ -1,4 +1,5 @@
-"""One command that serves: prepares, then watches over gunicorn and one worker.
+"""One command that serves: prepares, then watches over gunicorn, one worker and, where
+METRICS_BIND asks for it, the server of metrics.
 
 It stays small (standard library only) and holds no state: whatever happens to it, the
 site's processes are told to end. What dies is started again, ever more slowly. Ctrl-C
@@ -33,6 +34,7 @@ def _python(*arguments: str) -> list[str]:
 PREPARE = _python("deploy.prepare")
 SITE = _python("gunicorn", "-c", "deploy/gunicorn.conf.py")
 WORKER = _python("flask", "worker")
+METRICS = _python("flask", "metrics")
 
 
 def _become_child() -> None:
@@ -144,7 +146,10 @@ def main() -> int:
     if prepared.returncode:
         return prepared.returncode
     site = Child("site", SITE, haste=signal.SIGINT)
-    return Launcher([site, Child("worker", WORKER)]).run()
+    children = [site, Child("worker", WORKER)]
+    if os.environ.get("HOLDFAST_METRICS_BIND", "none").strip() != "none":
+        children.append(Child("metrics", METRICS))
+    return Launcher(children).run()
 
 
 if __name__ == "__main__":

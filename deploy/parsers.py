@@ -94,16 +94,6 @@ def yes_or_no(text: str) -> bool:
     return choice("yes", "no")(text) == "yes"
 
 
-def unbuilt(feature: str) -> Callable[[str], None]:
-    """Refuse everything but `none` for what is not built yet."""
-
-    def parse(text: str) -> None:
-        if text != "none":
-            raise ValueError(f"none, because {feature} is not built yet")
-
-    return parse
-
-
 def members(text: str) -> tuple[str, ...]:
     """Parse the URLs of the members."""
     urls = tuple(text.split())

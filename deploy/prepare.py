@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 import config
+from storage.metrics import place
 
 
 class NotReady(Exception):
@@ -28,6 +29,8 @@ def make_folder(settings: config.Settings) -> None:
         folder.chmod(0o700)
         # The default members stand in it; only folders that are here are formatted.
         (folder / "members").mkdir(mode=0o700, exist_ok=True)
+        # What former processes counted is no part of what is counted now.
+        place.empty(place.folder(folder))
     except OSError as error:
         raise NotReady(
             f"The data folder {folder} can't be made ({error.strerror}). Make it by "
@@ -55,12 +58,18 @@ def make_key(settings: config.Settings) -> None:
         temporary.unlink()
 
 
-def check_address(settings: config.Settings) -> None:
-    """Say so when the address is taken, before anything is started."""
-    if settings.bind.startswith("unix:"):
-        _check_socket(Path(settings.bind.removeprefix("unix:")))
+def check_addresses(settings: config.Settings) -> None:
+    """Say so when an address is taken, before anything is started."""
+    _check_address(settings.bind, "HOLDFAST_BIND", 5001)
+    if settings.metrics_bind is not None:
+        _check_address(settings.metrics_bind, "HOLDFAST_METRICS_BIND", 9465)
+
+
+def _check_address(bind: str, variable: str, other: int) -> None:
+    if bind.startswith("unix:"):
+        _check_socket(Path(bind.removeprefix("unix:")), variable)
         return
-    host, _, port = settings.bind.rpartition(":")
+    host, _, port = bind.rpartition(":")
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -69,13 +78,13 @@ def check_address(settings: config.Settings) -> None:
             probe.bind((host, int(port)))
         except OSError as error:
             raise NotReady(
-                f"Nothing can listen on {settings.bind} ({error.strerror}). Another "
+                f"Nothing can listen on {bind} ({error.strerror}). Another "
                 "program may use it, perhaps another Holdfast. End that one, or set "
-                "HOLDFAST_BIND to another address, such as 127.0.0.1:5001."
+                f"{variable} to another address, such as 127.0.0.1:{other}."
             ) from error
 
 
-def _check_socket(path: Path) -> None:
+def _check_socket(path: Path, variable: str) -> None:
     if not path.parent.is_dir():
         raise NotReady(f"The folder of the socket {path} does not exist. Make it.")
     with socket.socket(socket.AF_UNIX) as probe:
@@ -84,8 +93,7 @@ def _check_socket(path: Path) -> None:
         except OSError:
             return
     raise NotReady(
-        f"Another program listens on {path}. End it, or set HOLDFAST_BIND to another "
-        "path."
+        f"Another program listens on {path}. End it, or set {variable} to another path."
     )
 
 
@@ -93,7 +101,7 @@ def make_ready() -> config.Settings:
     """Do everything that has to be done before the first request."""
     os.umask(0o077)
     settings = config.load(os.environ)
-    check_address(settings)
+    check_addresses(settings)
     make_folder(settings)
     make_key(settings)
     _make_database()

@@ -33,6 +33,10 @@ class Checked(Protocol):
         """Where the site listens."""
 
     @property
+    def metrics_bind(self) -> str | None:
+        """Where the metrics are served."""
+
+    @property
     def array_members(self) -> tuple[str, ...]:
         """The members of a new array."""
 
@@ -51,6 +55,7 @@ def dangers(settings: Checked, environ: Mapping[str, str]) -> list[str]:
         *_debug(environ),
         *_key(settings),
         *_open_door(settings),
+        *_one_address(settings),
         *_scattered_members(settings),
     ]
 
@@ -112,6 +117,15 @@ def _open_door(settings: Checked) -> Iterator[str]:
             f"HOLDFAST_BIND={settings.bind} is reachable from other hosts, so the site "
             "has to know its own address. Set HOLDFAST_PUBLIC_URL, for example "
             "https://files.example.org, or bind to 127.0.0.1."
+        )
+
+
+def _one_address(settings: Checked) -> Iterator[str]:
+    if settings.metrics_bind == settings.bind:
+        yield (
+            f"HOLDFAST_METRICS_BIND={settings.metrics_bind} is where the site itself "
+            "listens, and metrics are never served there. Give them an address of "
+            "their own, such as 127.0.0.1:9464."
         )
 
 

@@ -19,6 +19,7 @@ from raid.errors import (
     MemberReadOnly,
     RaidError,
 )
+from raid.figures import Figures
 from raid.geometry import Level, Shape, survives
 from raid.health import Health
 from raid.member import Member
@@ -116,6 +117,8 @@ class Array:
     executor: Executor
     degraded_write: DegradedWrite = "accept"
     beside: Mapping[UUID, Beside] = field(default_factory=dict)
+    figures: Figures | None = None
+    """Where what the members are asked for is counted; None counts nothing."""
 
     def writable(self) -> list[int]:
         """Return the slots that take new data now, sorted."""
@@ -265,11 +268,17 @@ class Array:
             raise self._out_of_use(slot, entry.state)
         self.health.begin(slot)
         try:
-            yield self.members[slot]
+            yield self._lent(slot)
         except MemberError as error:
             self.health.note(slot, error)
+            if self.figures is not None:
+                self.figures.error(slot, error)
             raise
         self.health.ok(slot, write=write)
+
+    def _lent(self, slot: int) -> Member:
+        member, figures = self.members[slot], self.figures
+        return member if figures is None else figures.lend(slot, member)
 
     def _out_of_use(self, slot: int, state: StoredState) -> MemberMissing:
         return MemberMissing(

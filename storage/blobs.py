@@ -242,6 +242,8 @@ class Reading:
         """
         own, ref = self._own, self._ref
         stop = self.size if stop is None else min(stop, self.size)
+        running = object()
+        own.downloads.add(running)
         try:
             manifest = manifest_of(own, self._array, ref, own.note_damage)
             yield from read(
@@ -257,6 +259,8 @@ class Reading:
             if self._is_gone():
                 raise BlobGone from error
             raise
+        finally:
+            own.downloads.discard(running)
 
     def _is_gone(self) -> bool:
         with self._own.app.app_context(), db.engine.connect() as connection:

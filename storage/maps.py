@@ -228,3 +228,10 @@ def note_rollback() -> None:
             )
         )
     _LOG.error("The array is read-only: the database is older than the members.")
+
+
+def identities(found: ArrayMap) -> list[tuple[int | None, UUID, str]]:
+    """Return which member is where; while that is equal, the members are the same."""
+    slots = [(entry.slot, entry.member, entry.url) for entry in found.slots]
+    beside = [(one.target, one.member, one.url) for one in found.waiting if one.used]
+    return [*slots, *beside]

@@ -22,8 +22,9 @@ from raid.superblock import StoredState
 from storage.db import db, release
 from storage.jobs.filling import Cursor
 from storage.models import Blob, BlobState, Debt, DebtKind, Job, JobKind, JobState
-from storage.runtime import Runtime, Snapshot, runtime
+from storage.runtime import Runtime, runtime
 from storage.shares import slots_of
+from storage.snapshot import Snapshot
 
 KEEP_SECONDS = 5.0
 """How long a count is good for; longer where counting takes long."""

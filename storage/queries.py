@@ -15,7 +15,8 @@ from storage.db import db
 from storage.journal import state
 from storage.models import ArrayRow, Blob, BlobState, Debt, MemberRow, Reason
 from storage.outlook import Fate, Outlook
-from storage.runtime import Snapshot, runtime
+from storage.runtime import runtime
+from storage.snapshot import Snapshot
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ from uuid import UUID
 
 from flask import Flask, current_app
 
-from raid.array import Array, ArrayMap, ArrayState, Beside, Waiting
+from raid.array import Array, ArrayMap, Beside, Waiting
 from raid.assemble import Assembled, assemble
 from raid.buffers import BufferPool
 from raid.errors import MemberError, MemberMissing
+from raid.figures import Figures
 from raid.health import Health
 from raid.member import Member, Space
 from raid.segments import Damage
@@ -29,6 +30,7 @@ from storage.db import db
 from storage.errors import NoArray
 from storage.manifests import ManifestCache
 from storage.members.urls import parse_member_url
+from storage.snapshot import SeenBeside, Snapshot
 
 REASSEMBLE_SECONDS = 15.0
 MAP_SECONDS = 1.0
@@ -37,33 +39,6 @@ THREADS = 64
 _KEY = "holdfast_runtime"
 _MOST_DAMAGE = 10_000
 _LOG = logging.getLogger("holdfast.array")
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What is known of the array without asking a member."""
-
-    map: ArrayMap
-    state: ArrayState
-    away: tuple[int, ...]
-    writable: tuple[int, ...]
-    observed: dict[int, str | None]
-    problems: dict[int, str]
-    urls: dict[int, str]
-    spaces: dict[int, Space]
-    degraded_write: str
-    newer: bool
-    beside: dict[UUID, "SeenBeside"]
-
-
-@dataclass(frozen=True)
-class SeenBeside:
-    """What was seen last of a member without a slot."""
-
-    waiting: Waiting
-    observed: str | None
-    problem: str | None
-    space: Space | None
 
 
 @dataclass
@@ -84,7 +59,9 @@ class Runtime:
         self.settings = app.config["HOLDFAST"]
         self.health = Health(time.monotonic)
         self.manifests = ManifestCache()
+        self.figures = Figures(time.monotonic) if self.settings.metrics_bind else None
         self.uploads: set[UUID] = set()
+        self.downloads: set[object] = set()
         self.spaces: dict[int, Space] = {}
         self.spaces_beside: dict[UUID, Space] = {}
         # Members that were found older than they were, until the worker writes it down.
@@ -146,7 +123,9 @@ class Runtime:
                 self._known_at = now
                 return
             found = maps.load(connection)
-        if self._array is None or _identities(found) != _identities(self._array.map):
+        if self._array is None or maps.identities(found) != maps.identities(
+            self._array.map
+        ):
             self._assemble(found)
         assert self._array is not None
         self._array = self._array.with_map(self._as_allowed(found))
@@ -183,6 +162,7 @@ class Runtime:
                 uuid: Beside(member, self._health_beside(uuid))
                 for uuid, member in assembled.beside.items()
             },
+            self.figures,
         )
 
     def _forget_health(self, found: ArrayMap) -> None:
@@ -278,6 +258,10 @@ class Runtime:
             except MemberError:
                 self.spaces_beside.pop(uuid, None)
 
+    def last_array(self) -> Array | None:
+        """Return the array as it was used last; waits for nobody and asks nobody."""
+        return self._array
+
     def snapshot(self) -> Snapshot | None:
         """Return what is known without asking a member; None without an array."""
         try:
@@ -364,12 +348,6 @@ class Runtime:
             thread.join(10)
         if "executor" in self.__dict__:
             self.executor.shutdown(wait=True)
-
-
-def _identities(found: ArrayMap) -> list[tuple[int | None, UUID, str]]:
-    slots = [(entry.slot, entry.member, entry.url) for entry in found.slots]
-    beside = [(one.target, one.member, one.url) for one in found.waiting if one.used]
-    return [*slots, *beside]
 
 
 def _url_of(member: Member, places: Mapping[str, Member]) -> str:

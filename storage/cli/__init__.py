@@ -1,4 +1,4 @@
-"""`flask array ...` and `flask worker`, a module for each kind of command."""
+"""`flask array ...`, `worker` and `metrics`, a module for each kind of command."""
 
 from flask import Flask
 
@@ -12,6 +12,7 @@ from storage.cli import (  # noqa: F401 - they add their commands
     sweep,
 )
 from storage.cli.group import array
+from storage.cli.metrics import metrics
 from storage.cli.worker import worker
 
 
@@ -19,3 +20,4 @@ def init_app(app: Flask) -> None:
     """Add the commands."""
     app.cli.add_command(array)
     app.cli.add_command(worker)
+    app.cli.add_command(metrics)

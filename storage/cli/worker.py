@@ -4,9 +4,11 @@ import logging
 import signal
 
 import click
+from flask import Flask, current_app
 from flask.cli import with_appcontext
 
 from storage import logs, migrate
+from storage.metrics import hook
 from storage.worker import Worker
 
 
@@ -20,6 +22,8 @@ def worker(once: bool) -> None:
         migrate.require_current()
     except migrate.DatabaseError as error:
         raise click.ClickException(str(error)) from error
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    hook.begin(app)
     working = Worker()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: working.stop())

@@ -75,7 +75,7 @@ def test_all_problems_are_told_at_once() -> None:
         ("PACE", "101", "100"),
         ("DRILL_DAYS", "weekly", "days"),
         ("SPARE_GRACE_MINUTES", "-1", "minutes"),
-        ("METRICS_BIND", "127.0.0.1:9000", "not built yet"),
+        ("METRICS_BIND", "9000", "host:port"),
         ("BIND", "5000", "host:port"),
         ("BIND", "127.0.0.1:99999", "host:port"),
         ("BIND", "::1:5000", "[address]:port"),

@@ -1,0 +1,186 @@
+"""What the database knows, at the moment of a scrape; nobody is waited for long.
+
+A database that is away is a metric, too: `holdfast_database_up` is 0 and the rest of
+what is here is left out, because old numbers would say that all is well.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+
+from flask import Flask
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from raid.superblock import StoredState
+from storage import activity, names
+from storage.db import db, release, utcnow
+from storage.jobs import schedule
+from storage.journal import state
+from storage.models import Blob, BlobState, Debt, DebtKind, Job, JobKind, MemberRow
+
+SECONDS = 2.0
+_ACTIVE = ("queued", "running", "paused")
+_LOG = logging.getLogger("holdfast.metrics")
+
+
+class Rows(Collector):
+    """Ask the database in a thread, one question at a time, for so long at most."""
+
+    def __init__(self, app: Flask, seconds: float = SECONDS) -> None:
+        """Name the application; nothing is asked yet."""
+        self._app, self._seconds = app, seconds
+        self._asking = threading.Lock()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what it says, or that it says nothing."""
+        found = self._ask()
+        about = "Whether the database answered this scrape in time."
+        yield _one("database_up", about, float(found is not None))
+        yield from found or ()
+
+    def _ask(self) -> list[Metric] | None:
+        # One that hangs is not asked again, or its threads would pile up.
+        if not self._asking.acquire(blocking=False):
+            return None
+        answers: list[list[Metric]] = []
+
+        def ask() -> None:
+            try:
+                with self._app.app_context():
+                    answers.append(list(_all()))
+            except SQLAlchemyError as error:
+                _LOG.warning("The database did not answer a scrape: %s", error)
+            finally:
+                self._asking.release()
+
+        thread = threading.Thread(target=ask, name="rows", daemon=True)
+        thread.start()
+        thread.join(self._seconds)
+        return answers[0] if answers else None
+
+
+def _one(name: str, about: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"holdfast_{name}", about, value)
+
+
+def _all() -> Iterator[Metric]:
+    yield from _members()
+    yield from _debts()
+    yield from _blobs()
+    yield from _jobs()
+    yield from _upkeep()
+    release()
+
+
+def _members() -> Iterator[Metric]:
+    rows = names.members()
+    stored = GaugeMetricFamily(
+        "holdfast_member_stored_state",
+        "What the database holds the member of a slot for.",
+        labels=["slot", "state"],
+    )
+    beside = dict.fromkeys(StoredState, 0)
+    for row in rows:
+        if row.slot is None:
+            beside[StoredState(row.state)] += 1
+            continue
+        for word in StoredState:
+            stored.add_metric([str(row.slot), word], float(row.state == word))
+    yield stored
+    others = GaugeMetricFamily(
+        "holdfast_members_beside", "Members without a slot.", labels=["state"]
+    )
+    for word, count in beside.items():
+        others.add_metric([word], count)
+    yield others
+    yield _owed(rows)
+
+
+def _owed(rows: list[MemberRow]) -> Metric:
+    asked = select(Debt.member_uuid, func.count()).group_by(Debt.member_uuid)
+    owed = {row[0]: row[1] for row in db.session.execute(asked)}
+    entries = state.owed()
+    found = GaugeMetricFamily(
+        "holdfast_member_owed_objects",
+        "Objects that a member is owed.",
+        labels=["slot"],
+    )
+    for row in rows:
+        if row.slot is not None:
+            count = owed.get(row.uuid, 0) + entries.get(row.uuid, 0)
+            found.add_metric([str(row.slot)], count)
+    return found
+
+
+def _debts() -> Iterator[Metric]:
+    asked = select(Debt.kind, func.count()).group_by(Debt.kind)
+    counts = {row[0]: row[1] for row in db.session.execute(asked)}
+    found = GaugeMetricFamily(
+        "holdfast_debts", "What all members are owed, journal aside.", labels=["kind"]
+    )
+    for kind in DebtKind:
+        found.add_metric([kind], counts.get(kind, 0))
+    yield found
+
+
+def _blobs() -> Iterator[Metric]:
+    row = db.session.execute(
+        select(
+            func.count(),
+            func.coalesce(func.sum(Blob.size), 0),
+            func.count().filter(Blob.at_risk),
+            func.count().filter(Blob.damaged),
+        ).where(Blob.state == BlobState.LIVE)
+    ).one()
+    yield _one("blobs", "Live blobs.", row[0])
+    yield _one("blob_bytes", "Bytes of live blobs, without redundancy.", int(row[1]))
+    yield _one("blobs_at_risk", "Blobs with less redundancy than promised.", row[2])
+    yield _one("blobs_damaged", "Blobs that can't be read as a whole.", row[3])
+
+
+def _jobs() -> Iterator[Metric]:
+    asked = select(Job.kind, Job.state, func.count()).group_by(Job.kind, Job.state)
+    counts = {
+        (row[0], row[1]): row[2]
+        for row in db.session.execute(asked.where(Job.state.in_(_ACTIVE)))
+    }
+    jobs = GaugeMetricFamily(
+        "holdfast_jobs", "Jobs that have not ended.", labels=["kind", "state"]
+    )
+    for kind in JobKind:
+        for word in _ACTIVE:
+            jobs.add_metric([kind, word], counts.get((kind, word), 0))
+    yield jobs
+    labels = ["kind", "slot"]
+    done = GaugeMetricFamily("holdfast_job_done_bytes", "Done of a job.", labels=labels)
+    total = GaugeMetricFamily(
+        "holdfast_job_total_bytes", "What a job has to do in all.", labels=labels
+    )
+    for line in activity.going_on():
+        whose = [line.kind, "" if line.slot is None else str(line.slot)]
+        done.add_metric(whose, line.bytes)
+        total.add_metric(whose, line.total)
+    yield done
+    yield total
+
+
+def _upkeep() -> Iterator[Metric]:
+    for name, job in (
+        ("scrub", schedule.last_full_scrub()),
+        ("drill", schedule.last_drill()),
+    ):
+        if job is not None and job.finished_at is not None:
+            about = f"Seconds since the last full {name} ended."
+            yield _one(f"last_{name}_age_seconds", about, _age(job.finished_at))
+    lag = state.lag()
+    about = "Changes of the catalogue that are on fewer than m+1 members."
+    yield _one("journal_waiting", about, lag.rows + lag.entries)
+    yield _one("journal_lag_seconds", "How long the oldest has waited.", lag.seconds)
+
+
+def _age(moment: datetime) -> float:
+    return max(0.0, (utcnow() - moment).total_seconds())
