@@ -146,8 +146,9 @@ class Way:
             self.stored.popitem(last=False)
 
     def stranger(self, asked: Request) -> bytes | None:
-        """Return the bytes of an object that was not asked for."""
-        return next((b for p, b in self.stored.items() if p != _path(asked)), None)
+        """Return the bytes of an object that was not asked for, of a long one."""
+        others = [body for path, body in self.stored.items() if path != _path(asked)]
+        return max(others, key=len, default=None)
 
 
 class FaultProxy:

@@ -189,7 +189,7 @@ class ArrayMachine(RuleBasedStateMachine):
             return
         start = data.draw(st.integers(0, len(file.data)))
         stop = data.draw(st.integers(start, len(file.data)))
-        self._compare(file, start, stop)
+        self.compare(file, start, stop)
 
     def _with_bytes(self) -> list[str]:
         return sorted(name for name, file in self.files.items() if file.data)
@@ -212,17 +212,14 @@ class ArrayMachine(RuleBasedStateMachine):
             self.faults[slot].on_call("read", nth, kind)
         else:
             self.faults[slot].always(kind)
-        self._compare(file, 0, len(file.data), slot)
+        self.compare(file, 0, len(file.data), slot)
         self.faults[slot].always(None)
         self.array.health.ok(slot, write=True)
 
-    def _compare(
-        self,
-        file: File,
-        start: int,
-        stop: int,
-        lying: int | None = None,
+    def compare(
+        self, file: File, start: int, stop: int, lying: int | None = None
     ) -> None:
+        """Read a range of a file, of which a member or none may tell lies."""
         suspects = self.away if lying is None else self.away | {lying}
         if self.rotten is not None:
             suspects = suspects | {self.rotten[0]}
