@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from raid.array import Array, ArrayState
 from raid.figures import Figure, Figures
 from raid.member import UNLIMITED
+from raid.pace import Hedges
 from storage.metrics import place
 from storage.runtime import Runtime
 
@@ -115,6 +116,18 @@ class _Own(Collector):
             yield from _array(own, array)
         if own.figures is not None:
             yield from traffic(own.figures)
+        yield from _late(own.health.pace.hedges)
+
+
+def _late(hedges: Hedges) -> Iterator[Metric]:
+    """Yield what late reads of members came to."""
+    for name, about, count in (
+        ("reads_hedged", "Reads of others because a member was late.", hedges.hedged),
+        ("reads_hedged_bytes", "Bytes of these reads.", hedges.hedged_bytes),
+        ("reads_saved", "Late reads that others made good.", hedges.saved),
+        ("reads_waited", "Late reads beyond what may be asked twice.", hedges.refused),
+    ):
+        yield CounterMetricFamily(f"holdfast_{name}", about, count)
 
 
 def _gauge(name: str, about: str, value: float) -> Metric:

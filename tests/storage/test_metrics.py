@@ -234,6 +234,18 @@ def test_an_error_of_a_member_is_counted_by_its_word(counting: Store) -> None:
     assert own(counting)["holdfast_member_errors_total", "2", "slow"] == 1
 
 
+def test_late_reads_are_counted(counting: Store) -> None:
+    assert own(counting)["holdfast_reads_hedged_total",] == 0
+    pace = counting.runtime.health.pace
+    assert pace.allow(2, 300)
+    pace.late(1)
+    found = own(counting)
+    assert found["holdfast_reads_hedged_total",] == 2
+    assert found["holdfast_reads_hedged_bytes_total",] == 300
+    assert found["holdfast_reads_saved_total",] == 1
+    assert found["holdfast_reads_waited_total",] == 0
+
+
 def test_transfers_are_in_flight_while_they_run(counting: Store) -> None:
     blob = counting.put(700 * KIB)
     from storage import blobs
