@@ -73,9 +73,9 @@ class BucketMachine(ArrayMachine):
         """Let every second request of a member meet a fault, reads also lies."""
         if slot in self.down:
             return
-        self.places[slot].follow(dice(seed, HONEST, 0.5))
+        self.places[slot].follow(dice(seed, HONEST, 0.5), hurry=True)
         self.store(name, size, failing=1)
-        self.places[slot].follow(dice(seed, (*HONEST, *LYING), 0.5))
+        self.places[slot].follow(dice(seed, (*HONEST, *LYING), 0.5), hurry=True)
         for file in self.files.values():
             self.clock.now += 100
             self.compare(file, 0, len(file.data), slot)
@@ -134,6 +134,7 @@ class BucketMachine(ArrayMachine):
         """Check what is on a member: trouble is never taken for absence or damage."""
         if slot in self.down:
             return
+        self.places[slot].member.check()  # so that its word on absence is believed
         if nth:
             self.places[slot].on_call("read", nth, kind)
         else:

@@ -59,7 +59,7 @@ class Place:
     def always(self, kind: str | None) -> None:
         """Let every request meet a fault from now on, or, with None, none."""
         if kind == FLAKY:
-            self.follow(dice(0, (*ERRORS, *CUTTING), 0.3))
+            self.follow(dice(0, (*ERRORS, *CUTTING), 0.3), hurry=True)
         else:
             self._follow(kind)
             self.way.always(kind)
@@ -69,9 +69,9 @@ class Place:
         self._follow(kind)
         self.way.on_call(method, nth, kind)
 
-    def follow(self, plan: Plan) -> None:
-        """Let a plan decide."""
-        self._follow("hang")
+    def follow(self, plan: Plan, *, hurry: bool = False) -> None:
+        """Let a plan decide; ``hurry`` where it may let a request hang."""
+        self._follow("hang" if hurry else None)
         self.way.plan = plan
 
     def _follow(self, kind: str | None) -> None:
