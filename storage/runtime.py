@@ -68,6 +68,7 @@ class Runtime:
         self.rolled_back: set[UUID] = set()
         # Since when, as this process saw it, a member can't be used.
         self.unusable: dict[UUID, float] = {}
+        self.denied_at: dict[UUID, float] = {}  # when it denied access last
         # Of whom the events say that they are away; None before those were asked.
         self.told_away: set[UUID] | None = None
         # The jobs whose lease this process holds, and when their next step may begin.

@@ -6,12 +6,14 @@ harm: the change itself is made under the lock of the map and is checked again t
 
 import logging
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import select
 
 from raid.array import Array
+from raid.errors import MemberDenied
 from raid.superblock import StoredState
 from storage import absences, events, membership, services
 from storage.db import db, release, utcnow
@@ -59,9 +61,10 @@ def take_over(array: Array) -> int:
     """Give the slots whose members are gone for too long to spares.
 
     A replaced member is retired for ever. So nothing is done while what it holds may
-    still be needed, because more members than m are away or not whole.
+    still be needed, because more members than m are away or not whole. And one that
+    denies us access is there: that is mended with a password, not with another member.
     """
-    away = _unusable(array)
+    away = _gone(array, _unusable(array))
     if not away or len(_lacking(array)) > array.map.shape.m:
         return 0
     grace = runtime().settings.spare_grace_minutes * 60
@@ -86,6 +89,20 @@ def _unusable(array: Array) -> dict[int, float]:
     known.clear()
     known.update(since)
     return {entry.slot: since[entry.member] for entry in gone}
+
+
+def _gone(array: Array, unusable: Mapping[int, float]) -> dict[int, float]:
+    """Leave out the members that deny access; that one did is no time it was gone."""
+    own, now = runtime(), time.monotonic()
+    seen = own.snapshot()
+    gone = {}
+    for slot, since in unusable.items():
+        member = array.uuid_of(slot)
+        if seen is not None and seen.observed.get(slot) == MemberDenied.word:
+            own.denied_at[member] = now
+        else:
+            gone[slot] = max(since, own.denied_at.get(member, since))
+    return gone
 
 
 def _lacking(array: Array) -> set[int]:
