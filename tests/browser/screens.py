@@ -143,7 +143,7 @@ def replace_a_member(site: Site, desk: Desk) -> None:
         form.locator("summary").click()
         form.locator("input[name=member]").fill("Member 2")
         form.locator("input[name=url]").fill((site.data.parent / "d4").as_uri())
-        form.locator("button").click()
+        form.locator("button.btn-danger").click()
         sql = "UPDATE jobs SET state = 'running', total_bytes = ?, done_bytes = ?, "
         sql += "seconds = ? WHERE kind = 'rebuild'"
         rewrite(site, sql, 1_480_000_000_000, 921_000_000_000, 19_800.0)

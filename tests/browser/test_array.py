@@ -109,7 +109,7 @@ def danger(page: Page, title: str, **typed: str) -> None:
         form.locator("summary").click()
     for field, text in typed.items():
         form.locator(f"input[name={field}]").fill(text)
-    form.locator("button[type=submit]").click()
+    form.locator("button.btn-danger").click()
 
 
 def test_a_bad_morning(seat: Seat, site: Site) -> None:
