@@ -63,11 +63,11 @@ class MemoryMachine(ArrayMachine):
         self.members.clear()
         super().tidy()
 
-    @precondition(lambda self: not self.down and self.rotten is None)
+    @precondition(lambda self: not self.down)
     @rule(slot=ANY, chosen=ANY, other=ANY, bit=ANY, how=st.sampled_from(ROT))
     def rot(self, slot: int, chosen: int, other: int, bit: int, how: str) -> None:
         """Spoil one object, or lose a write; the next one only after a scrub."""
-        if self.graves or any(file.owed for file in self.files.values()):
+        if self.rotten or self.graves or any(file.owed for file in self.files.values()):
             return
         slot %= self.width
         objects = self._objects(slot)
