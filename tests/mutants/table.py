@@ -429,4 +429,18 @@ MUTANTS = (
         "",
         f"{BUCKETS}::test_a_retry_is_paid_for_out_of_one_budget",
     ),
+    Mutant(
+        "what stays as an older version is taken for gone",
+        "storage/kept.py",
+        "        return not member.keeps(blob_prefix(blob))\n",
+        "        return True\n",
+        "tests/storage/test_kept.py::test_a_purge_stays_as_tombstones",
+    ),
+    Mutant(
+        "a spare takes over from a member that only denies access",
+        "storage/upkeep.py",
+        "seen.observed.get(slot) == MemberDenied.word",
+        "seen.observed.get(slot) == ''",
+        "tests/storage/test_strange_buckets.py::test_no_spare_takes_over_from_one_that_only_denies",
+    ),
 )

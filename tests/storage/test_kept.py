@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 from flask import Flask
 
+from auth.services import create_user
 from files import trash
 from raid import repair
 from raid.keys import QUARANTINE, manifest_key
@@ -25,6 +26,7 @@ from support import jobs
 from support.arrays import Body
 from support.between import Answer, Between, between
 from support.buckets import S3Server
+from support.people import PASSWORD, Person
 from support.store import KIB, MIB, Store, wanted
 from support.team import Team, Tree, data_of, export
 
@@ -236,6 +238,12 @@ def test_it_is_shown(store: Store, keeper: Keeper) -> None:
         *[(0, 0)] * 3,
         (4, 0),
     ]
+    create_user("root", PASSWORD, admin=True)
+    person = Person(store.app)
+    assert person.log_in("root").status_code == 303
+    page = person.get("/array/").text
+    assert page.count("It keeps the bytes of four purged files") == 1
+    assert "keeps the bytes of purged files: nothing may be deleted there" in page
 
 
 @pytest.fixture
