@@ -428,7 +428,7 @@ def test_a_bad_object_on_it_is_repaired(
 # -- the database and everything else is gone ------------------------------------------
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("journal", [True, False], ids=["journal", "no journal"])
 def test_a_lost_database_brings_nothing_back(
     denied: Keeper, over: Callable[[Keeper], Store], journal: bool, tmp_path: Path

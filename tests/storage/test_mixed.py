@@ -47,7 +47,7 @@ def scrubbed(store: Store) -> Job:
     return next(job for job in jobs.jobs(store) if job.id == number)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_four_buckets_of_three_providers(
     moto: S3Server, rclone: S3Server, over: Make
 ) -> None:
