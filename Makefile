@@ -23,7 +23,7 @@ faults := tests/web/test_postgres_faults.py tests/web/test_sqlite_faults.py \
 recipes := tests/docs/test_operations.py
 full := tests/proof/test_full_disk_and_clock.py
 server := tests/web/test_kill.py
-drawn := tests/auth tests/files tests/storage/test_[cdjr]*.py tests/web/test_member_start.py \
+drawn := tests/raid/test_array_losses.py tests/auth tests/files tests/storage/test_[cdjr]*.py tests/web/test_member_start.py \
 	tests/web/test_member_faults.py tests/browser/test_names.py tests/browser/test_access.py
 
 .PHONY: run test soak mutants lint format types docs lock help

@@ -17,6 +17,7 @@ from raid.writer import Stored
 from support.arrays import LAYOUTS, WIDE, Clock, Log, get_blob, memory_array, put_blob
 from support.bodies import body
 from support.faulty import FaultyMember
+from support.soak import drawn
 
 FAR = 12
 """The units that one read of a far member fetches."""
@@ -73,8 +74,13 @@ def _reads_without(
             array.check(slot)
 
 
-@pytest.mark.parametrize("far", [False, True], ids=["near", "far"])
-@pytest.mark.parametrize(("level", "width", "size"), CASES)
+@pytest.mark.parametrize(
+    ("level", "width", "size", "far"),
+    [
+        *((*case, False) for case in CASES),
+        *((*case, True) for case in drawn(CASES, len(CASES) // 4)),
+    ],
+)
 def test_any_loss_of_up_to_m_members_is_survived(
     level: Level, width: int, size: int, far: bool
 ) -> None:

@@ -25,13 +25,17 @@ from raid.writer import Stored
 from support.arrays import LAYOUTS, Clock, get_blob, memory_array, put_blob, ref_of
 from support.bodies import body
 from support.faulty import LYING, FaultyMember, flip
-from support.soak import times
+from support.soak import drawn, times
 
 SIZES = {"inline": 5_000, "combined": 300 * 1024, "segmented": 1_300_000}
 FLIPS = times(3)
 
 
-@pytest.fixture(autouse=True, params=[1, 12], ids=["near", "far"])
+def _near_or_far(units: int) -> str:
+    return "near" if units == 1 else "far"
+
+
+@pytest.fixture(autouse=True, params=drawn([1, 12], 1), ids=_near_or_far)
 def _small_segments(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:

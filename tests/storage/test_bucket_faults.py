@@ -41,6 +41,7 @@ from support.faultproxy import (
     script,
 )
 from support.places import Place
+from support.soak import drawn
 
 DATA = b"these are the bytes of an object"
 STORED = "o/ab/abcdef00-0000-4000-8000-000000000000.m1"
@@ -196,7 +197,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("place", SERVERS, indirect=True)
-@pytest.mark.parametrize(("operation", "kind"), CASES)
+@pytest.mark.parametrize(("operation", "kind"), drawn(CASES, 40))
 def test_a_fault_in_one_request_passes_or_is_named(
     place: Place, operation: str, kind: str
 ) -> None:
@@ -227,7 +228,7 @@ def _was_done(place: Place, operation: str, key: str) -> None:
 
 
 @pytest.mark.parametrize("place", SERVERS, indirect=True)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", drawn(KINDS, 9))
 def test_a_fault_that_lasts_is_named_and_forgotten_when_it_ends(
     place: Place, kind: str
 ) -> None:
@@ -264,7 +265,7 @@ def mixed(
     return array_over(Level.RAID5, members, clock=clock), found
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", drawn(KINDS, 9))
 def test_no_fault_of_one_member_makes_a_file_wrong(
     mixed: tuple[Array, list[Place]], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
