@@ -27,6 +27,7 @@ from support.arrays import Body
 from support.between import Answer, Between, between
 from support.buckets import S3Server
 from support.people import PASSWORD, Person
+from support.soak import drawn
 from support.store import KIB, MIB, Store, wanted
 from support.team import Team, Tree, data_of, export
 
@@ -96,7 +97,7 @@ def make_keeper(moto: S3Server) -> Iterator[Callable[[str], Keeper]]:
         yield make
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=drawn(KINDS, 1))
 def keeper(request: pytest.FixtureRequest, make_keeper: Callable) -> Keeper:
     """A bucket that keeps what is deleted, in each way."""
     return make_keeper(request.param)
@@ -204,7 +205,7 @@ def test_it_is_tried_once_a_day_and_no_more(store: Store, keeper: Keeper) -> Non
     check_kept(store, gone)
 
 
-@pytest.mark.parametrize("kind", ["versions", "denied"])
+@pytest.mark.parametrize("kind", drawn(["versions", "denied"], 1))
 def test_when_it_lets_go_everything_ends(
     kind: str, make_keeper: Callable[[str], Keeper], over: Callable[[Keeper], Store]
 ) -> None:
@@ -429,7 +430,7 @@ def test_a_bad_object_on_it_is_repaired(
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("journal", [True, False], ids=["journal", "no journal"])
+@pytest.mark.parametrize("journal", drawn([True, False], 1))
 def test_a_lost_database_brings_nothing_back(
     denied: Keeper, over: Callable[[Keeper], Store], journal: bool, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ from support import jobs
 from support.arrays import map_of, superblock_of
 from support.between import Answer, Between, Rule, between
 from support.buckets import S3Server
+from support.soak import drawn
 from support.store import KIB, MIB, Store
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.usefixtures("calm", "credentials")]
@@ -167,7 +168,7 @@ TROUBLES: dict[str, tuple[Trouble, str, str, str]] = {
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("name", TROUBLES)
+@pytest.mark.parametrize("name", drawn(TROUBLES, 3))
 def test_it_is_named_and_nothing_is_done_to_it(make_scene: Make, name: str) -> None:
     trouble, owner, word, says = TROUBLES[name]
     scene = make_scene(owner)
@@ -241,7 +242,7 @@ def nothing_was_given_up(scene: Scene) -> None:
             assert list(member.list(QUARANTINE)) == []
 
 
-@pytest.mark.parametrize("name", ["denied", "expired", "revoked"])
+@pytest.mark.parametrize("name", drawn(["denied", "expired", "revoked"], 1))
 def test_no_spare_takes_over_from_one_that_only_denies(
     make_scene: Make, name: str
 ) -> None:
