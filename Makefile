@@ -15,7 +15,8 @@ power := tests/proof/test_power_loss_member.py tests/proof/test_power_loss_store
 bits := tests/proof/test_every_bit.py tests/raid/test_array_rot.py
 machine := tests/raid/test_array_machine.py
 buckets := tests/storage/test_bucket_faults.py tests/storage/test_bucket_machine.py \
-	tests/storage/test_kept.py tests/storage/test_strange_buckets.py
+	tests/storage/test_kept.py tests/storage/test_strange_buckets.py \
+	tests/storage/test_buckets.py tests/storage/test_bucket_recovery.py tests/storage/test_mixed.py
 jobs := tests/raid/test_scrub.py tests/storage/test_scrub.py tests/files/test_journal_replay.py
 members := tests/storage/test_loss_at_every_step.py tests/storage/test_outlook.py
 faults := tests/web/test_postgres_faults.py tests/web/test_sqlite_faults.py \

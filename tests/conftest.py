@@ -22,12 +22,18 @@ from support.soak import DRAW, is_drawn
 
 SLOW = {"docs", "web", "browser", "proof"}
 """Folders whose tests start servers, browsers and many processes."""
+SLOW_FILES = {
+    *("test_buckets", "test_bucket_faults", "test_bucket_machine"),
+    *("test_bucket_recovery", "test_kept", "test_mixed", "test_strange_buckets"),
+}
+"""Files beside quick ones that talk to servers of buckets."""
 CI = os.environ.get("CI") == "true"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Name the markers."""
     config.addinivalue_line("markers", "sqlite: run with SQLite only")
+    config.addinivalue_line("markers", "third: a third of the gates, and each soak")
 
 
 def pytest_report_header() -> str:
@@ -35,9 +41,27 @@ def pytest_report_header() -> str:
     return f"cases drawn with PROOF_DRAW={DRAW}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long, so that no process ends long after the others."""
-    items.sort(key=lambda item: item.path.parent.name not in SLOW)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Begin with what takes long, so that no process ends long after the others.
+
+    Of the longest that are much alike, the gate takes a third, drawn anew.
+    """
+    out = [item for item in items if not _is_taken(item, config)]
+    config.hook.pytest_deselected(items=out)
+    items[:] = [item for item in items if item not in out]
+    items.sort(key=lambda item: not _is_slow(item))
+
+
+def _is_taken(item: pytest.Item, config: pytest.Config) -> bool:
+    asked_for = any("::" in str(argument) for argument in config.args)
+    third = item.get_closest_marker("third") is not None
+    return not third or asked_for or is_drawn(item.nodeid, 1 / 3)
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    return item.path.parent.name in SLOW or item.path.stem in SLOW_FILES
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

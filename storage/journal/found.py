@@ -8,11 +8,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from itertools import groupby
 from uuid import UUID
 
 from raid.errors import DamagedObject, MemberError, UnknownVersion
 from raid.keys import OBJECTS, TOMBSTONES, KeyKind, ObjectKey, parse_key, tombstone_key
 from raid.manifest import Form, Manifest
+from raid.member import Member, ObjectInfo
 from raid.reader import read_manifest
 from raid.superblock import Tombstone
 from storage.journal.scene import Scene
@@ -41,6 +43,8 @@ class Traces:
             self.manifests.setdefault(parsed.attempt, []).append((slot, key, combined))
 
 
+UNITS = 256
+"""The first bytes of uuids, by which objects are listed."""
 _TOMBSTONE = 4096
 _LONGEST = 256 * 1024 * 1024
 """A manifest of more than ten terabytes; a liar may have objects of any size."""
@@ -52,14 +56,14 @@ def walk(scene: Scene, executor: Executor) -> Iterator[Traces]:
     One 256th of the array is in memory at a time. A member that can't be listed is
     named in the scene's notes, once.
     """
-    lost: set[int] = set()
-    for unit in range(256):
+    listings = {slot: _Listing(place.member) for slot, place in scene.places.items()}
+    for unit in range(UNITS):
         blobs: dict[UUID, Traces] = {}
-        slots = [slot for slot in scene.places if slot not in lost]
-        listings = executor.map(lambda slot: _list(scene, slot, unit), slots)  # noqa: B023
-        for slot, (found, error) in zip(slots, listings, strict=True):
+        slots = list(listings)
+        told = executor.map(lambda slot: listings[slot].unit(unit), slots)  # noqa: B023
+        for slot, (found, error) in zip(slots, told, strict=True):
             if error is not None:
-                lost.add(slot)
+                del listings[slot]
                 scene.notes.append(f"Slot {slot} can't be listed: {error}")
             for key, parsed in found:
                 traces = blobs.setdefault(parsed.blob, Traces(parsed.blob))
@@ -67,22 +71,57 @@ def walk(scene: Scene, executor: Executor) -> Iterator[Traces]:
         yield from (blobs[blob] for blob in sorted(blobs))
 
 
-_Listing = tuple[list[tuple[str, ObjectKey]], MemberError | None]
+class _Listing:
+    """What a member lists, in one go: a request for each unit is many for a bucket."""
+
+    def __init__(self, member: Member) -> None:
+        self._areas = [
+            groupby(_listed(member, area), _unit_of) for area in (OBJECTS, TOMBSTONES)
+        ]
+        self._ahead: list[_Group | None] = [None for _ in self._areas]
+
+    def unit(
+        self, number: int
+    ) -> tuple[list[tuple[str, ObjectKey]], MemberError | None]:
+        """Return the objects of the next unit, and why there are no more."""
+        found: list[tuple[str, ObjectKey]] = []
+        try:
+            for place in range(len(self._areas)):
+                found += self._take(place, number)
+        except MemberError as error:
+            return found, error
+        return found, None
+
+    def _take(self, place: int, number: int) -> list[tuple[str, ObjectKey]]:
+        name = f"{number:02x}"
+        while True:
+            group = self._ahead[place] or next(self._areas[place], None)
+            self._ahead[place] = group
+            if group is None or group[0] > name:
+                return []
+            self._ahead[place] = None
+            if group[0] == name:
+                return list(_known(group[1]))
 
 
-def _list(scene: Scene, slot: int, unit: int) -> _Listing:
-    member = scene.places[slot].member
-    found: list[tuple[str, ObjectKey]] = []
-    try:
-        for area in (OBJECTS, TOMBSTONES):
-            for info in member.list(f"{area}{unit:02x}/"):
-                parsed = parse_key(info.key)
-                alone = parsed is not None and parsed.kind is KeyKind.MANIFEST
-                if parsed is not None and not (alone and info.size > _LONGEST):
-                    found.append((info.key, parsed))
-    except MemberError as error:
-        return found, error
-    return found, None
+_Group = tuple[str, Iterator[ObjectInfo]]
+
+
+def _listed(member: Member, area: str) -> Iterator[ObjectInfo]:
+    """List an area of a member when the first object is wanted, and not before."""
+    yield from member.list(area)
+
+
+def _unit_of(info: ObjectInfo) -> str:
+    return info.key.split("/")[1]
+
+
+def _known(listed: Iterator[ObjectInfo]) -> Iterator[tuple[str, ObjectKey]]:
+    for info in listed:
+        parsed = parse_key(info.key)
+        alone = parsed is not None and parsed.kind is KeyKind.MANIFEST
+        if parsed is not None and not (alone and info.size > _LONGEST):
+            yield info.key, parsed
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,11 @@ from support.database import environment
 from support.store import Store
 from support.team import Team, Tree, export
 
-pytestmark = [pytest.mark.sqlite, pytest.mark.usefixtures("calm", "credentials")]
+pytestmark = [
+    pytest.mark.sqlite,
+    pytest.mark.third,
+    pytest.mark.usefixtures("calm", "credentials"),
+]
 
 ROOT = Path(__file__).parents[2]
 

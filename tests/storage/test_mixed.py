@@ -19,7 +19,11 @@ from support.between import Answer, between
 from support.buckets import S3Server
 from support.store import KIB, MIB, Store
 
-pytestmark = [pytest.mark.sqlite, pytest.mark.usefixtures("calm", "credentials")]
+pytestmark = [
+    pytest.mark.sqlite,
+    pytest.mark.third,
+    pytest.mark.usefixtures("calm", "credentials"),
+]
 
 SIZES = (0, 1000, 300 * KIB, 2 * MIB)
 Make = Callable[..., Store]
