@@ -1,8 +1,8 @@
-"""Read a range in runs of a few rows, some on their way while another is sent.
+"""Read a range in runs of a few rows, one on its way while another is sent.
 
-On disks one thread loads the run after the present one. Far members are asked for
-several runs at once, in one read for each role, and one that is late is made good by
-others: see `raid.race`.
+On disks one thread loads the run after the present one. Far members are asked for a
+run in one read for each role, and one that is late is made good by others: see
+`raid.race`.
 """
 
 from collections import deque
@@ -20,10 +20,12 @@ from raid.race import Race
 from raid.segments import Damage, SegmentReader
 
 _NEAR_RUN = 1536 * 1024
-_FAR_RUN = 3 * 1024 * 1024
-"""Bytes of a run; a download has three of them in memory at most."""
-_NEAR_AHEAD = 1
-_FAR_AHEAD = 2
+_FIRST_FAR_RUN = 3 * 1024 * 1024
+_FAR_RUN = 3 * _FIRST_FAR_RUN
+"""Bytes of a run, short in the first segment: nobody waits long for the first byte.
+
+A request costs more than a megabyte. A download has two runs in memory at most.
+"""
 
 
 @dataclass
@@ -149,10 +151,11 @@ def read_runs(
         run: _Run | None = next(runs)
         while run is not None:
             if far:
-                _fill(ahead, runs, _FAR_AHEAD)
+                run.begin()
+                _begin_next(ahead, runs)
             run.load()
             if not far and run.error is None:
-                _fill(ahead, runs, _NEAR_AHEAD)
+                _begin_next(ahead, runs)
             yield from run.chunks
             run.chunks.clear()
             for damage in run.segment.take_damage():
@@ -165,8 +168,8 @@ def read_runs(
             left.drop()
 
 
-def _fill(ahead: deque[_Run], runs: Iterator[_Run], most: int) -> None:
-    while len(ahead) < most and (run := next(runs, None)) is not None:
+def _begin_next(ahead: deque[_Run], runs: Iterator[_Run]) -> None:
+    if not ahead and (run := next(runs, None)) is not None:
         run.begin()
         ahead.append(run)
 
@@ -175,10 +178,11 @@ def _runs(
     array: Array, manifest: Manifest, start: int, stop: int, kind: type[_Run]
 ) -> Iterator[_Run]:
     """Yield what a range covers in runs of whole rows, of about one size."""
-    size = _FAR_RUN if kind is _Far else _NEAR_RUN
+    size = _FIRST_FAR_RUN if kind is _Far else _NEAR_RUN
     for span in manifest.spans(start, stop):
         segment = SegmentReader(array, manifest, span.number)
         rows = max(1, size // (segment.k * UNIT))
+        size = _FAR_RUN if kind is _Far else _NEAR_RUN
         covered = segment.pieces(span.start, span.stop)
         for _, run in groupby(covered, lambda piece: piece.row // rows):  # noqa: B023
             yield kind(array, segment, list(run))
