@@ -191,7 +191,7 @@ def status() -> ArrayStatus | None:
         return None
     own, shape = runtime(), seen.map.shape
     ahead = outlook.current(own, seen)
-    blobs, size, at_risk, damaged = _totals()
+    blobs, size, at_risk, damaged = totals()
     return ArrayStatus(
         uuid=str(row.uuid),
         level=row.level,
@@ -316,7 +316,7 @@ def _seen_of(
     }
 
 
-def _totals() -> tuple[int, int, int, int]:
+def totals() -> tuple[int, int, int, int]:
     """Count the live blobs, their bytes, those at risk and those damaged."""
     row = db.session.execute(
         select(

@@ -16,11 +16,11 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from raid.superblock import StoredState
-from storage import activity, names
+from storage import activity, names, queries
 from storage.db import db, release, utcnow
 from storage.jobs import schedule
 from storage.journal import state
-from storage.models import Blob, BlobState, Debt, DebtKind, Job, JobKind, MemberRow
+from storage.models import Debt, DebtKind, Job, JobKind, MemberRow
 
 SECONDS = 2.0
 _ACTIVE = ("queued", "running", "paused")
@@ -128,18 +128,11 @@ def _debts() -> Iterator[Metric]:
 
 
 def _blobs() -> Iterator[Metric]:
-    row = db.session.execute(
-        select(
-            func.count(),
-            func.coalesce(func.sum(Blob.size), 0),
-            func.count().filter(Blob.at_risk),
-            func.count().filter(Blob.damaged),
-        ).where(Blob.state == BlobState.LIVE)
-    ).one()
-    yield _one("blobs", "Live blobs.", row[0])
-    yield _one("blob_bytes", "Bytes of live blobs, without redundancy.", int(row[1]))
-    yield _one("blobs_at_risk", "Blobs with less redundancy than promised.", row[2])
-    yield _one("blobs_damaged", "Blobs that can't be read as a whole.", row[3])
+    count, size, at_risk, damaged = queries.totals()
+    yield _one("blobs", "Live blobs.", count)
+    yield _one("blob_bytes", "Bytes of live blobs, without redundancy.", size)
+    yield _one("blobs_at_risk", "Blobs with less redundancy than promised.", at_risk)
+    yield _one("blobs_damaged", "Blobs that can't be read as a whole.", damaged)
 
 
 def _jobs() -> Iterator[Metric]:
