@@ -298,7 +298,8 @@ def test_an_answer_survives_the_end_of_its_connection(
 
     def ask() -> str:
         database.db.session.execute(text("SELECT 1"))
-        patch.setattr(database.db.engine.dialect, "do_rollback", cut)
+        if not fired:
+            patch.setattr(database.db.engine.dialect, "do_rollback", cut)
         return "right"
 
     app.add_url_rule("/ask", "ask", ask)
