@@ -76,6 +76,8 @@ class Settings:
     login_failures_address: int
     session_idle_days: float
     session_days: float
+    threads: int
+    grace_seconds: int
     bind: str
     metrics_bind: str | None
 
@@ -264,6 +266,19 @@ SETTINGS = (
         "90",
         parsers.decimal("days"),
         "days after which every session ends",
+    ),
+    Setting(
+        "THREADS",
+        "32",
+        parsers.number(4, 1000),
+        "threads of a web process; each transfer keeps one busy for as long as its "
+        "client takes",
+    ),
+    Setting(
+        "GRACE_SECONDS",
+        "30",
+        parsers.number(1, 86400),
+        "seconds that running transfers get to end after the site was told to stop",
     ),
     Setting(
         "BIND",

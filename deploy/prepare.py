@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 import config
+from storage import health
 from storage.metrics import place
 
 
@@ -31,6 +32,7 @@ def make_folder(settings: config.Settings) -> None:
         (folder / "members").mkdir(mode=0o700, exist_ok=True)
         # What former processes counted is no part of what is counted now.
         place.empty(place.folder(folder))
+        (folder / health.DRAINING).unlink(missing_ok=True)
     except OSError as error:
         raise NotReady(
             f"The data folder {folder} can't be made ({error.strerror}). Make it by "
