@@ -380,15 +380,6 @@ def _shown(setting: Setting, settings: Settings) -> str:
     return "none" if value is None else str(value)
 
 
-def markdown() -> str:
-    """Return the table of docs/configuration.md."""
-    lines = ["| name | default | meaning |", "|---|---|---|"]
-    for row in SETTINGS:
-        default = "unset" if row.default is None else f"`{row.default}`"
-        lines.append(f"| `{row.variable}` | {default} | {row.help} |")
-    return "\n".join(lines)
-
-
 def init_app(app: Flask, environ: Mapping[str, str]) -> None:
     """Load the settings into the application and add `flask settings`."""
     settings = load(environ)

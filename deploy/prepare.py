@@ -8,12 +8,15 @@ import os
 import secrets
 import socket
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 import config
+from deploy.parsers import ROOT
 from storage import health
 from storage.metrics import place
 
@@ -99,11 +102,40 @@ def _check_socket(path: Path, variable: str) -> None:
     )
 
 
+def check_assets(settings: config.Settings) -> None:
+    """Refuse to serve pages whose assets the CDN of STATIC_URL has not got.
+
+    A CDN that can't be reached from here is no reason: people may well reach it.
+    """
+    from files import assets, publishing
+
+    base = settings.static_url
+    if base.startswith("/"):
+        return
+    found = assets.collect(ROOT / "static")
+    url = f"{base}/{found.digest}/{publishing.MARK}"
+    try:
+        urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - http or https
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code not in (403, 404, 410):
+            print(f"{url} answers {error.code}; going on.", file=sys.stderr)
+            return
+        raise NotReady(
+            f"The assets of this release are not at HOLDFAST_STATIC_URL ({url} answers "
+            f"{error.code}), and pages would come without style. Publish them first: "
+            "flask static publish s3://BUCKET/PREFIX"
+        ) from error
+    except OSError as error:
+        print(f"{url} can't be reached ({error}); going on.", file=sys.stderr)
+
+
 def make_ready() -> config.Settings:
     """Do everything that has to be done before the first request."""
     os.umask(0o077)
     settings = config.load(os.environ)
     check_addresses(settings)
+    check_assets(settings)
     make_folder(settings)
     make_key(settings)
     _make_database()
