@@ -144,16 +144,19 @@ def make_ready() -> config.Settings:
 
 def _make_database() -> None:
     from app import create_app
+    from auth import keymark
+    from auth.errors import AnotherKey
     from storage import migrate, services
     from storage.errors import RaidError, StorageError
 
     app = create_app()
     with app.app_context():
         try:
+            migrate.upgrade(then=keymark.check)
             migrate.upgrade(then=services.ensure_array)
         except DBAPIError as error:
             raise NotReady(_database_trouble(app.config["HOLDFAST"], error)) from error
-        except (StorageError, RaidError, migrate.DatabaseError) as error:
+        except (AnotherKey, StorageError, RaidError, migrate.DatabaseError) as error:
             raise NotReady(str(error)) from error
 
 

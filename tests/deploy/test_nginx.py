@@ -420,7 +420,6 @@ class _Slow:
             link.close()
 
 
-@pytest.mark.third
 @pytest.mark.timeout(150)
 def test_a_slow_reader_that_stops_for_a_while_gets_all_of_it(
     instance: Instance, alice: Client

@@ -53,7 +53,7 @@ class Instance:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         clean = {k: v for k, v in os.environ.items() if not k.startswith("HOLDFAST_")}
         self._base = clean | {"PYTHONUNBUFFERED": "1"} | (environment or {})
-        self._settings = {
+        self.settings = {
             "DATA_DIR": str(folder / "data"),
             "SECRET_KEY": SECRET_KEY,
             "BIND": f"unix:{folder}/web.sock",
@@ -70,7 +70,7 @@ class Instance:
     def environment(self, own: dict[str, str] | None = None) -> dict[str, str]:
         """Return the environment of one of its processes."""
         own = {k: v.format(folder=self.folder) for k, v in (own or {}).items()}
-        known = self._settings | own
+        known = self.settings | own
         return self._base | {f"HOLDFAST_{name}": text for name, text in known.items()}
 
     def start(self) -> "Instance":

@@ -28,6 +28,8 @@ from support.site import until
 HAPROXY = shutil.which("haproxy") or (
     "/usr/sbin/haproxy" if Path("/usr/sbin/haproxy").exists() else None
 )
+ADDRESS = "127.0.0.9"
+"""Where the balancer speaks to instances from: they believe it, and nobody else."""
 CHECKS = 2
 """Health checks that must fail, one each second, before an instance is left alone."""
 NOTICED = CHECKS + 1.5
@@ -55,7 +57,7 @@ frontend people
 backend instances
     balance leastconn
     option httpchk GET /readyz
-    default-server check inter 1s fall {checks} rise 1
+    default-server source {address} check inter 1s fall {checks} rise 1
 {servers}
 """
 
@@ -77,7 +79,9 @@ class Balancer:
             f"    server i{number} 127.0.0.1:{one.port}"
             for number, one in enumerate(instances)
         )
-        text = _CONFIGURATION.format(port=self.port, checks=CHECKS, servers=servers)
+        text = _CONFIGURATION.format(
+            port=self.port, checks=CHECKS, servers=servers, address=ADDRESS
+        )
         self.file = folder / "haproxy.cfg"
         self.file.write_text(text)
         self.log = folder / "haproxy.log"
@@ -163,7 +167,7 @@ class Stack:
             **self._settings,
         }
         folder = self.folder / f"i{number}"
-        return Instance(folder, settings, CREDENTIALS, trusted=["127.0.0.0/8"])
+        return Instance(folder, settings, CREDENTIALS, trusted=[ADDRESS])
 
     def bring_back_rclone(self) -> None:
         """Start the S3 server again that was killed, with what it had on its disk."""

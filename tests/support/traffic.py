@@ -150,8 +150,9 @@ class Traffic:
     def __init__(self, url: str, count: int, *, tries: int = 1) -> None:
         """Register people at a site."""
         self.url = url
+        team = os.urandom(3).hex()
         self.people = [
-            Person(Client(url).register(f"person-{number}"), number, tries)
+            Person(Client(url).register(f"{team}-{number}"), number, tries)
             for number in range(count)
         ]
 
