@@ -24,7 +24,7 @@ from benchmarks.chances import Case
 from raid.geometry import Level
 
 COMMON = 0.001
-"""Once in a thousand years: an assumption, see docs/scale.md for where it comes from."""
+"""Once in a thousand years: an assumption; docs/scale.md says where it comes from."""
 
 YEARS = 1_000_000
 SEED = 1
@@ -138,7 +138,9 @@ class Check:
         """Return the row of the table; mean years until a loss, by both ways."""
         case, found = self.case, self.found
         what = f"{case.level} x {case.width} | {self.way}"
-        span = " to ".join(map(years, (found.mean - found.half, found.mean + found.half)))
+        span = " to ".join(
+            map(years, (found.mean - found.half, found.mean + found.half))
+        )
         word = "yes" if self.agrees else "NO"
         whole = years(chances.mean_years(replace(case, common=self.common)))
         common = f"{whole}, at {self.common:g} a year"

@@ -1,4 +1,4 @@
-"""The model of durability: its formula and its simulations agree, and it never boasts."""
+"""The model of durability: its formula and simulations agree, and it never boasts."""
 
 import re
 import subprocess
@@ -115,14 +115,18 @@ def test_no_figure_without_a_common_cause() -> None:
     with pytest.raises(ValueError, match="common cause"):
         durability.Figure(USUAL[0])
     command = [sys.executable, "-m", "benchmarks.durability", "--common", "0"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert done.stdout == ""
 
 
 def test_the_command_prints_it_in_every_row() -> None:
     command = [sys.executable, "-m", "benchmarks.durability", "--common", "0.004"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     figures = [row for row in rows(done.stdout) if row[0].startswith("raid")]
     assert len(figures) == 17 + len(checks())
