@@ -109,6 +109,7 @@ def _line(stack: Stack, name: str) -> dict[str, object] | None:
 def test_another_secret_key_does_not_start(stack: Stack) -> None:
     """L5: else people would be signed out at random."""
     own = dict(stack.instances[0].settings)
+    del own["BIND"], own["DATA_DIR"]
     own["SECRET_KEY"] = os.urandom(20).hex()
     other = Instance(stack.folder / "other", own, CREDENTIALS)
     with pytest.raises(ServerError, match="another secret key than the others"):
