@@ -29,6 +29,7 @@ class Person:
     client: Client
     seed: int
     tries: int
+    pause: float
     kept: dict[str, str] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
@@ -48,6 +49,7 @@ class Person:
         turn = 0
         while not stop.is_set():
             turn += 1
+            stop.wait(self.pause)
             try:
                 steps[turn % len(steps)](turn)
             except AssertionError as error:
@@ -147,12 +149,14 @@ class Person:
 class Traffic:
     """All of them together."""
 
-    def __init__(self, url: str, count: int, *, tries: int = 1) -> None:
-        """Register people at a site."""
+    def __init__(
+        self, url: str, count: int, *, tries: int = 1, pause: float = 0.0
+    ) -> None:
+        """Register people at a site, who rest so many seconds after each request."""
         self.url = url
         team = os.urandom(3).hex()
         self.people = [
-            Person(Client(url).register(f"{team}-{number}"), number, tries)
+            Person(Client(url).register(f"{team}-{number}"), number, tries, pause)
             for number in range(count)
         ]
 
