@@ -84,7 +84,9 @@ start() {
         publish
         systemctl enable --quiet --now holdfast-cloudwatch.timer
     fi
-    systemctl restart holdfast.target
+    # A transfer that runs may take HOLDFAST_GRACE_SECONDS to end; it is not waited for.
+    timeout 300 systemctl restart holdfast.target || give_up "the site did not start in" \
+        "300 s. See: systemctl list-jobs; journalctl -u 'holdfast*'"
 }
 
 check
