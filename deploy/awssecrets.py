@@ -1,7 +1,7 @@
 """Fetch this site's secrets from Secrets Manager, with the role of the instance.
 
-`python -m deploy.awssecrets FOLDER`, as the user of the site. It writes `secret-key` and
-`database-url`, each for its owner only; what is the same is not written again.
+`python -m deploy.awssecrets FOLDER`, as the user of the site. It writes `secret-key`
+and `database-url`, each for its owner only; what is the same is not written again.
 """
 
 import json

@@ -67,8 +67,7 @@ make_nginx() {
 publish() {
     # The assets of a release are there before its first page names them.
     place=$(sed -n 's/^STATIC_PLACE=//p' "$etc/aws.env")
-    [ -z "$place" ] || AWS_DEFAULT_REGION=$(sed -n 's/^AWS_DEFAULT_REGION=//p' \
-        "$etc/aws.env") /usr/local/bin/holdfast static publish "$place"
+    [ -z "$place" ] || /usr/local/bin/holdfast static publish "$place"
 }
 
 start() {
