@@ -29,7 +29,7 @@ server := tests/web/test_kill.py
 drawn := tests/raid/test_array_losses.py tests/auth tests/files tests/storage/test_[cdjr]*.py tests/web/test_member_start.py \
 	tests/web/test_member_faults.py tests/browser/test_names.py tests/browser/test_access.py
 
-.PHONY: run test soak mutants lint format types docs lock release help
+.PHONY: run test whole soak mutants lint format types docs lock release help
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -40,6 +40,9 @@ run: $(RUNTIME) ## set up what is missing, then serve http://127.0.0.1:5000
 
 test: $(DEV) lint types ## set up what is missing, then run the whole gate
 	$(PYTEST)
+
+whole: $(DEV) ## every test once, also those that a gate draws a share of
+	WHOLE=1 $(PYTEST)
 
 soak: $(DEV) ## the long runs, all or one: make soak PART=power
 	@failed=; for part in $(or $(PART),$(PARTS)); do \

@@ -1,9 +1,12 @@
 """What every test may ask for: an application on each database, and its people.
 
 `app` is the whole application on SQLite and again on PostgreSQL (`@pytest.mark.sqlite`
-leaves the second out; the gate takes half of those on PostgreSQL, drawn anew each time,
-a soak takes all), `sqlite_app` is the same on SQLite only. Both have four members.
+leaves the second out; the gate takes a quarter of those on PostgreSQL, drawn anew each
+time, a soak takes all), `sqlite_app` the same on SQLite only. Both have four members.
 `client` is a stranger; `alice`, `bob` and `admin` are signed in to `app`.
+
+Tests that take long (`tests/slow.txt`) are taken by three gates of ten, each drawn by
+itself, and all of them by `make whole` and by whoever names one.
 """
 
 import os
@@ -16,7 +19,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from support import database
+from support import database, slow
 from support.people import PASSWORD, Person
 from support.soak import DRAW, is_drawn
 
@@ -33,7 +36,6 @@ CI = os.environ.get("CI") == "true"
 def pytest_configure(config: pytest.Config) -> None:
     """Name the markers."""
     config.addinivalue_line("markers", "sqlite: run with SQLite only")
-    config.addinivalue_line("markers", "third: a third of the gates, and each soak")
 
 
 def pytest_report_header() -> str:
@@ -46,18 +48,18 @@ def pytest_collection_modifyitems(
 ) -> None:
     """Begin with what takes long, so that no process ends long after the others.
 
-    Of the longest that are much alike, the gate takes a third, drawn anew.
+    Of those that take long, a gate takes some.
     """
-    out = [item for item in items if not _is_taken(item, config)]
+    asked_for = any("::" in str(argument) for argument in config.args)
+    named = frozenset() if asked_for else slow.named()
+    out = [item for item in items if not _is_taken(item.nodeid, named)]
     config.hook.pytest_deselected(items=out)
     items[:] = [item for item in items if item not in out]
     items.sort(key=lambda item: not _is_slow(item))
 
 
-def _is_taken(item: pytest.Item, config: pytest.Config) -> bool:
-    asked_for = any("::" in str(argument) for argument in config.args)
-    third = item.get_closest_marker("third") is not None
-    return not third or asked_for or is_drawn(item.nodeid, 1 / 3)
+def _is_taken(nodeid: str, named: frozenset[str]) -> bool:
+    return slow.function(nodeid) not in named or is_drawn(nodeid, slow.SHARE)
 
 
 def _is_slow(item: pytest.Item) -> bool:
@@ -69,7 +71,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "database_kind" in metafunc.fixturenames:
         kinds = ["sqlite"]
         marked = metafunc.definition.get_closest_marker("sqlite")
-        if marked is None and is_drawn(metafunc.definition.nodeid, 0.5):
+        if marked is None and is_drawn(metafunc.definition.nodeid, 0.25):
             kinds.append("postgresql")
         metafunc.parametrize("database_kind", kinds, indirect=True)
 

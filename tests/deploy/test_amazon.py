@@ -60,7 +60,7 @@ def test_secrets_are_for_their_owner_only_and_are_taken(
         {
             "HOLDFAST_SECRET_KEY_FILE": str(tmp_path / "secret-key"),
             "HOLDFAST_DATABASE_URL_FILE": str(tmp_path / "database-url"),
-            "HOLDFAST_ARRAY_MEMBERS": "s3://a/h s3://b/h s3://c/h",
+            "HOLDFAST_ARRAY_MEMBERS": "s3://one/h s3://two/h s3://three/h",
         }
     )
     assert settings.secret_key == "Qx7vT2" * 8

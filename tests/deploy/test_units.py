@@ -202,7 +202,8 @@ def test_a_release_has_its_version_and_its_sum(tmp_path: Path) -> None:
         env={"PATH": f"{tools}:/usr/bin:/bin"},
     )
     assert done.returncode == 0, done.stderr
-    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.M)
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    version = re.search(r'^version = "(.+)"', project, re.M)
     assert version is not None
     name = f"holdfast-{version[1]}"
     asked = (tmp_path / "asked").read_text().split()

@@ -22,7 +22,6 @@ from support.team import Team, Tree, export
 
 pytestmark = [
     pytest.mark.sqlite,
-    pytest.mark.third,
     pytest.mark.usefixtures("calm", "credentials"),
 ]
 

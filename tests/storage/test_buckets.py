@@ -86,7 +86,6 @@ def test_an_array_lives_on_what_is_left_of_it(
         store.check()
 
 
-@pytest.mark.third
 def test_a_plain_tree_comes_out_of_any_three(
     moto: S3Server, rclone: S3Server, make_app: Callable[..., Flask], tmp_path: Path
 ) -> None:
@@ -103,7 +102,6 @@ def test_a_plain_tree_comes_out_of_any_three(
     assert sorted(found) == contents
 
 
-@pytest.mark.third
 @pytest.mark.timeout(240)
 def test_a_lost_database_comes_back_from_three_buckets(
     urls: dict[str, list[str]],

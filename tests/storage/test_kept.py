@@ -429,7 +429,6 @@ def test_a_bad_object_on_it_is_repaired(
 # -- the database and everything else is gone ------------------------------------------
 
 
-@pytest.mark.third
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("journal", drawn([True, False], 1))
 def test_a_lost_database_brings_nothing_back(

@@ -21,7 +21,6 @@ from support.store import KIB, MIB, Store
 
 pytestmark = [
     pytest.mark.sqlite,
-    pytest.mark.third,
     pytest.mark.usefixtures("calm", "credentials"),
 ]
 

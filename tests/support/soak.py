@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 FACTOR = int(os.environ.get("SOAK", "1"))
+WHOLE = FACTOR > 1 or os.environ.get("WHOLE") == "1"
+"""Nothing is drawn, and everything is taken."""
 DRAW = os.environ.setdefault("PROOF_DRAW", str(random.randrange(1 << 30)))
 """What this run draws its cases with: the processes of one run inherit it."""
 
@@ -24,21 +26,21 @@ def runs(gate: int, soak: int) -> int:
 
 
 def drawn(cases: Iterable[Case], gate: int) -> list[Case]:
-    """Return all of some cases in a soak, and in the gate so many, drawn anew."""
+    """Return so many of some cases, drawn anew, or all where nothing is left out."""
     known = list(cases)
-    if FACTOR > 1:
+    if WHOLE:
         return known
     return random.Random(DRAW).sample(known, gate)
 
 
 def is_drawn(name: str, share: float) -> bool:
     """Tell whether this run takes a case that a share of the gates takes."""
-    return FACTOR > 1 or random.Random(f"{DRAW} {name}").random() < share
+    return WHOLE or random.Random(f"{DRAW} {name}").random() < share
 
 
 def steps(end: int, stride: int = 3) -> range:
     """Return the numbers from 1 on in a soak; in the gate some, begun anywhere."""
-    if FACTOR > 1:
+    if WHOLE:
         return range(1, end)
     return range(random.Random(DRAW).randint(1, stride), end, stride)
 
