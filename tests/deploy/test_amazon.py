@@ -44,7 +44,7 @@ def keep(name: str, text: str) -> str:
 def environ(amazon: None) -> dict[str, str]:
     user = {"username": "holdfast", "password": "p@ss/word"}
     return {
-        "SECRET_KEY_ARN": keep("key", "Qx7vT2" * 8),
+        "SECRET_KEY_ARN": keep("key", "Qx7vT2mK9pLw" * 4),
         "DATABASE_SECRET_ARN": keep("database", json.dumps(user)),
         "DATABASE_ADDRESS": ADDRESS,
     }
@@ -63,7 +63,7 @@ def test_secrets_are_for_their_owner_only_and_are_taken(
             "HOLDFAST_ARRAY_MEMBERS": "s3://one/h s3://two/h s3://three/h",
         }
     )
-    assert settings.secret_key == "Qx7vT2" * 8
+    assert settings.secret_key == "Qx7vT2mK9pLw" * 4
     url = make_url(settings.database_url)
     assert (url.username, url.password) == ("holdfast", "p@ss/word")
     assert f"{url.host}:{url.port}" == ADDRESS

@@ -164,7 +164,7 @@ def test_the_role_may_do_what_a_member_needs_and_no_more(stack: Stack) -> None:
             assert row["Condition"]["StringEquals"]["cloudwatch:namespace"]
 
 
-def test_every_bucket_is_encrypted_and_ends_old_versions(stack: Stack) -> None:
+def test_every_bucket_is_encrypted(stack: Stack) -> None:
     client = boto3.client("s3", REGION)
     names = ["StaticBucket", *(f"Bucket{n}" for n in range(1, 5))]
     for bucket in map(stack.id_of, names):
@@ -172,12 +172,6 @@ def test_every_bucket_is_encrypted_and_ends_old_versions(stack: Stack) -> None:
         encryption = rules["ServerSideEncryptionConfiguration"]["Rules"][0]
         default = encryption["ApplyServerSideEncryptionByDefault"]
         assert default["SSEAlgorithm"] == "AES256"
-        life = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
-        assert [
-            row["NoncurrentVersionExpiration"]["NoncurrentDays"]
-            for row in life
-            if "NoncurrentVersionExpiration" in row
-        ] == [30]
 
 
 def test_the_database_is_private_and_encrypted(stack: Stack) -> None:
@@ -198,7 +192,10 @@ def test_the_database_is_private_and_encrypted(stack: Stack) -> None:
 
 def test_the_settings_of_an_instance_are_taken(stack: Stack, tmp_path: Path) -> None:
     known = environment(stack.script(), SITE_ENV)
-    secrets = {"secret-key": "Qx7vT2" * 8, "database-url": "postgresql+psycopg://h/db"}
+    secrets = {
+        "secret-key": "Qx7vT2mK9pLw" * 4,
+        "database-url": "postgresql+psycopg://h/db",
+    }
     for name, text in secrets.items():
         file = tmp_path / name
         file.write_text(text)
