@@ -8,7 +8,7 @@ DEV := .venv/.dev
 RELEASE := holdfast-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 # The parts of `make soak`, in their order; docs/testing.md says what each one proves.
-PARTS := kill calls sequences power bits machine buckets jobs members faults recipes full server drawn
+PARTS := kill calls sequences power bits machine buckets jobs members faults recipes full server stack drawn
 kill := tests/proof/test_kill_storage.py
 calls := tests/proof/test_every_call.py tests/proof/test_traced_calls.py
 sequences := tests/proof/test_short_sequences.py
@@ -26,10 +26,11 @@ faults := tests/web/test_postgres_faults.py tests/web/test_sqlite_faults.py \
 recipes := tests/docs/test_operations.py
 full := tests/proof/test_full_disk_and_clock.py
 server := tests/web/test_kill.py
+stack := tests/deploy/test_topology.py tests/deploy/test_drain.py tests/deploy/test_nginx.py
 drawn := tests/raid/test_array_losses.py tests/auth tests/files tests/storage/test_[cdjr]*.py tests/web/test_member_start.py \
 	tests/web/test_member_faults.py tests/browser/test_names.py tests/browser/test_access.py
 
-.PHONY: run test whole soak mutants lint format types docs lock release help
+.PHONY: run test whole stack soak mutants lint format types docs lock release help
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -43,6 +44,9 @@ test: $(DEV) lint types ## set up what is missing, then run the whole gate
 
 whole: $(DEV) ## every test once, also those that a gate draws a share of
 	WHOLE=1 $(PYTEST)
+
+stack: $(DEV) ## serve from three instances behind a balancer, with all they share
+	@PYTHONPATH=.:tests $(PY) -m support.stack
 
 soak: $(DEV) ## the long runs, all or one: make soak PART=power
 	@failed=; for part in $(or $(PART),$(PARTS)); do \

@@ -76,6 +76,8 @@ class Settings:
     login_failures_address: int
     session_idle_days: float
     session_days: float
+    threads: int
+    grace_seconds: int
     bind: str
     metrics_bind: str | None
 
@@ -266,6 +268,19 @@ SETTINGS = (
         "days after which every session ends",
     ),
     Setting(
+        "THREADS",
+        "32",
+        parsers.number(4, 1000),
+        "threads of a web process; each transfer keeps one busy for as long as its "
+        "client takes",
+    ),
+    Setting(
+        "GRACE_SECONDS",
+        "30",
+        parsers.number(1, 86400),
+        "seconds that running transfers get to end after the site was told to stop",
+    ),
+    Setting(
         "BIND",
         "127.0.0.1:5000",
         parsers.bind,
@@ -363,15 +378,6 @@ def _shown(setting: Setting, settings: Settings) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else str(value)
-
-
-def markdown() -> str:
-    """Return the table of docs/configuration.md."""
-    lines = ["| name | default | meaning |", "|---|---|---|"]
-    for row in SETTINGS:
-        default = "unset" if row.default is None else f"`{row.default}`"
-        lines.append(f"| `{row.variable}` | {default} | {row.help} |")
-    return "\n".join(lines)
 
 
 def init_app(app: Flask, environ: Mapping[str, str]) -> None:

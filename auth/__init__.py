@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from auth import access, carried, cli, csrf, services, sessions, views
+from auth import access, carried, cli, csrf, keymark, services, sessions, views
 from storage.worker import register_chore
 
 
@@ -17,5 +17,6 @@ def init_app(app: Flask) -> None:
     csrf.init_app(app)
     app.register_blueprint(views.blueprint)
     app.cli.add_command(cli.commands)
+    app.cli.add_command(keymark.commands)
     register_chore("accounts", services.remove_old)
     carried.register()

@@ -104,3 +104,7 @@ class UnsupportedForm(AuthError):
     """The body of a form is of a kind that no form of ours sends."""
 
     code = "unsupported_form"
+
+
+class AnotherKey(AuthError):
+    """The secret key of this instance is not the one that the others have."""

@@ -72,3 +72,12 @@ class LoginFailure(Base):
     scope: Mapped[str] = mapped_column(String(8))
     key: Mapped[str] = mapped_column(String(64))
     at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
+
+
+class KeyMark(Base):
+    """The mark of the secret key that all instances have; there is one row."""
+
+    __tablename__ = "key_marks"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    mark: Mapped[str] = mapped_column(String(64))

@@ -20,6 +20,15 @@ other words (slot, segment, shard, debt and so on) are explained in
 """
 
 
+def settings_table() -> str:
+    """Return the table of docs/configuration.md as it should be."""
+    lines = ["| name | default | meaning |", "|---|---|---|"]
+    for row in config.SETTINGS:
+        default = "unset" if row.default is None else f"`{row.default}`"
+        lines.append(f"| `{row.variable}` | {default} | {row.help} |")
+    return "\n".join(lines)
+
+
 def table_of(page: str) -> str:
     """Return the table that stands on the page."""
     return page.partition(START)[2].partition(END)[0].strip()
@@ -29,7 +38,7 @@ def with_table(page: str) -> str:
     """Return the page with the table of today."""
     before, rest = page.split(START)
     after = rest.split(END)[1]
-    return f"{before}{START}\n\n{config.markdown()}\n\n{END}{after}"
+    return f"{before}{START}\n\n{settings_table()}\n\n{END}{after}"
 
 
 def glossary_page() -> str:

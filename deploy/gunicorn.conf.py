@@ -27,14 +27,14 @@ umask = 0o077
 # and a slow client keeps one of them busy, so there are many.
 worker_class = "gthread"
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
-threads = 32
+threads = _SETTINGS.threads
 worker_connections = 1000
 preload_app = False
 worker_tmp_dir = str(_SHARED_MEMORY) if _SHARED_MEMORY.is_dir() else None
 
 # A worker's heart beats beside its requests, so an upload may take hours.
 timeout = 60
-graceful_timeout = 30
+graceful_timeout = _SETTINGS.grace_seconds
 # Longer than a load balancer keeps an idle connection, or it would meet a closed one.
 keepalive = 75
 
@@ -62,6 +62,13 @@ logconfig_dict: dict[str, Any] = {
         "gunicorn.access": {"level": "INFO", "handlers": [], "propagate": False},
     },
 }
+
+
+def when_ready(server: Any) -> None:
+    """Let the group of the user have the socket too: Nginx is in it."""
+    for listener in server.LISTENERS:
+        if isinstance(listener.cfg_addr, str):
+            Path(listener.cfg_addr).chmod(0o660)
 
 
 def post_worker_init(worker: Any) -> None:

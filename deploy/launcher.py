@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# A little more than gunicorn's own graceful_timeout.
-PATIENCE = 35.0
 HASTE = 5.0
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
@@ -41,6 +39,11 @@ def _become_child() -> None:
     """Take signals as usual again, and end when the launcher does."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def patience() -> float:
+    """Return a little more than gunicorn's own graceful_timeout."""
+    return float(os.environ.get("HOLDFAST_GRACE_SECONDS", "30")) + 5.0
 
 
 def say(text: str) -> None:
@@ -130,7 +133,7 @@ class Launcher:
         say("Holdfast is ending." + ("" if hurry else " Running transfers may finish."))
         for child in self.children:
             child.signal(child.haste if hurry else signal.SIGTERM)
-        deadline = time.monotonic() + (HASTE if hurry else PATIENCE)
+        deadline = time.monotonic() + (HASTE if hurry else patience())
         for child in self.children:
             child.end(deadline)
         return 0

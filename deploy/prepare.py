@@ -8,12 +8,16 @@ import os
 import secrets
 import socket
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 import config
+from deploy.parsers import ROOT
+from storage import health
 from storage.metrics import place
 
 
@@ -31,6 +35,7 @@ def make_folder(settings: config.Settings) -> None:
         (folder / "members").mkdir(mode=0o700, exist_ok=True)
         # What former processes counted is no part of what is counted now.
         place.empty(place.folder(folder))
+        (folder / health.DRAINING).unlink(missing_ok=True)
     except OSError as error:
         raise NotReady(
             f"The data folder {folder} can't be made ({error.strerror}). Make it by "
@@ -97,11 +102,40 @@ def _check_socket(path: Path, variable: str) -> None:
     )
 
 
+def check_assets(settings: config.Settings) -> None:
+    """Refuse to serve pages whose assets the CDN of STATIC_URL has not got.
+
+    A CDN that can't be reached from here is no reason: people may well reach it.
+    """
+    from files import assets, publishing
+
+    base = settings.static_url
+    if base.startswith("/"):
+        return
+    found = assets.collect(ROOT / "static")
+    url = f"{base}/{found.digest}/{publishing.MARK}"
+    try:
+        urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - http or https
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code not in (403, 404, 410):
+            print(f"{url} answers {error.code}; going on.", file=sys.stderr)
+            return
+        raise NotReady(
+            f"The assets of this release are not at HOLDFAST_STATIC_URL ({url} answers "
+            f"{error.code}), and pages would come without style. Publish them first: "
+            "flask static publish s3://BUCKET/PREFIX"
+        ) from error
+    except OSError as error:
+        print(f"{url} can't be reached ({error}); going on.", file=sys.stderr)
+
+
 def make_ready() -> config.Settings:
     """Do everything that has to be done before the first request."""
     os.umask(0o077)
     settings = config.load(os.environ)
     check_addresses(settings)
+    check_assets(settings)
     make_folder(settings)
     make_key(settings)
     _make_database()
@@ -110,16 +144,19 @@ def make_ready() -> config.Settings:
 
 def _make_database() -> None:
     from app import create_app
+    from auth import keymark
+    from auth.errors import AnotherKey
     from storage import migrate, services
     from storage.errors import RaidError, StorageError
 
     app = create_app()
     with app.app_context():
         try:
+            migrate.upgrade(then=keymark.check)
             migrate.upgrade(then=services.ensure_array)
         except DBAPIError as error:
             raise NotReady(_database_trouble(app.config["HOLDFAST"], error)) from error
-        except (StorageError, RaidError, migrate.DatabaseError) as error:
+        except (AnotherKey, StorageError, RaidError, migrate.DatabaseError) as error:
             raise NotReady(str(error)) from error
 
 

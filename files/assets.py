@@ -24,7 +24,7 @@ _FROM_BOOTSTRAP = {
     "bootstrap/bootstrap.min.js": "js/bootstrap.min.js",
     "bootstrap/popper.min.js": "umd/popper.min.js",
 }
-_TYPES = {
+TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
@@ -71,27 +71,28 @@ def collect(folder: Path) -> Assets:
     paths = {
         path.relative_to(folder).as_posix(): path
         for path in folder.rglob("*")
-        if path.is_file() and path.suffix in _TYPES
+        if path.is_file() and path.suffix in TYPES
     }
     for name, inside in _FROM_BOOTSTRAP.items():
         paths[name] = _bootstrap() / inside
     return Assets(paths)
 
 
-def _assets() -> Assets:
+def current() -> Assets:
+    """Return the assets of this application."""
     return collect(Path(current_app.root_path) / "static")
 
 
 def asset(name: str) -> str:
     """Return the address of an asset, for templates."""
-    return _assets().url(current_app.config["HOLDFAST"].static_url, name)
+    return current().url(current_app.config["HOLDFAST"].static_url, name)
 
 
 @public
 def serve(path: str = "") -> Response:
     """Send an asset; only an address with the right digest may be kept for ever."""
     digest, _, name = path.partition("/")
-    assets = _assets()
+    assets = current()
     if digest == assets.digest and name in assets.paths:
         return _send(assets, name, FOR_EVER)
     if path in assets.paths:
@@ -102,7 +103,7 @@ def serve(path: str = "") -> Response:
 
 def _send(assets: Assets, name: str, keep: str) -> Response:
     path = assets.paths[name]
-    response = Response(path.read_bytes(), content_type=_TYPES[path.suffix])
+    response = Response(path.read_bytes(), content_type=TYPES[path.suffix])
     # The content makes the tag: a time stamp would differ between instances.
     response.set_etag(assets.tags[name])
     response.headers["Cache-Control"] = keep

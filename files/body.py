@@ -19,6 +19,8 @@ from files.errors import BadRequest, BodyCut, BodyStalled
 READ_BYTES = 1 << 20
 # Neither side may stay silent for longer; a slow client that keeps moving is fine.
 STALL_SECONDS = 60.0
+# Longer than a proxy in front lets its own client be silent: the proxy decides.
+TAKE_SECONDS = 180.0
 DRAIN_BYTES = 64 << 20
 DRAIN_SECONDS = 5.0
 KEY = "holdfast.body"
@@ -133,6 +135,10 @@ class GuardedBody:
         if hasattr(self._raw, "failed"):
             self._raw.failed = True
 
+    def answering(self) -> None:
+        """Give the client longer to take the answer than it has to send a request."""
+        self._set_timeout(TAKE_SECONDS)
+
     def drain(self) -> None:
         """Read away what the application left, within bounds; then close for good."""
         if self.ended or self.failed:
@@ -211,6 +217,7 @@ class BodyGuard:
         except BaseException:
             body.drain()
             raise
+        body.answering()
         return body_then_drain(answer, body)
 
 

@@ -27,6 +27,7 @@ from files import (
     cli,
     naming,
     pointers,
+    publishing,
     queries,
     recovered,
     services,
@@ -328,6 +329,7 @@ def init_app(app: Flask) -> None:
     app.context_processor(page_facts)
     app.add_template_filter(filesize, "filesize")
     cli.init_app(app)
+    app.cli.add_command(publishing.commands)
     pointers.init_app()
     register_names(naming.names_of)
     register_chore("expired trash", trash.expire)

@@ -5,12 +5,15 @@ instance out at once. A degraded or failed array stays ready.
 """
 
 import shutil
+from pathlib import Path
 
 from flask import Blueprint, Flask, Response, current_app, make_response
 
 from storage import migrate
 
 ROOM = 16 << 20
+DRAINING = "draining"
+"""A file in the data folder: while it is there, nobody new shall be sent here."""
 blueprint = Blueprint("health", __name__)
 
 
@@ -29,11 +32,19 @@ def healthz() -> Response:
 @blueprint.get("/readyz")
 def readyz() -> Response:
     """Answer: this process can serve requests."""
+    if drain_file(current_app).exists():
+        return _say(False, "draining")
     if shutil.disk_usage(current_app.config["HOLDFAST"].data_dir).free < ROOM:
         return _say(False, "the data folder is full")
     if not migrate.was_current():
         return _say(False, "the database is not up to date")
     return _say(True, "ready")
+
+
+def drain_file(app: Flask) -> Path:
+    """Return the file by which `flask drain` tells every process of this instance."""
+    folder: Path = app.config["HOLDFAST"].data_dir
+    return folder / DRAINING
 
 
 def init_app(app: Flask) -> None:

@@ -18,7 +18,7 @@ from flask import Flask, g, has_request_context, request
 from werkzeug.wrappers import Response
 from werkzeug.wsgi import ClosingIterator
 
-from storage.proxies import client_address
+from storage.proxies import REQUEST_ID, client_address
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -70,7 +70,8 @@ def note(**fields: Any) -> None:
 def _record(environ: "WSGIEnvironment") -> dict[str, Any]:
     found = environ.get(_RECORD)
     if found is None:
-        found = environ[_RECORD] = {"request_id": secrets.token_hex(8)}
+        name = environ.get(REQUEST_ID) or secrets.token_hex(8)
+        found = environ[_RECORD] = {"request_id": name}
     return cast(dict[str, Any], found)
 
 

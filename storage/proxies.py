@@ -1,10 +1,12 @@
 """Who is really asking, when a proxy stands in between.
 
 A proxy that the settings trust is believed about one hop: the last address in
-`X-Forwarded-For` and the last word in `X-Forwarded-Proto`. Everything else that clients
-send under such names has no effect.
+`X-Forwarded-For`, the last word in `X-Forwarded-Proto`, and in `X-Request-ID` the name
+that it gave to the request. Everything else that clients send under such names has no
+effect.
 """
 
+import re
 from collections.abc import Iterable
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 UNIX = "unix"
+REQUEST_ID = "holdfast.request_id"
+"""Where the environment of a request holds the name that a trusted proxy gave it."""
+_ID = re.compile(r"[0-9A-Za-z-]{8,64}")
 
 
 class Proxies:
@@ -36,6 +41,9 @@ class Proxies:
                 environ["REMOTE_ADDR"] = address
             if scheme in ("http", "https"):
                 environ["wsgi.url_scheme"] = scheme
+            name = environ.get("HTTP_X_REQUEST_ID", "")
+            if _ID.fullmatch(name):
+                environ[REQUEST_ID] = name
         return self.inner(environ, start_response)
 
 

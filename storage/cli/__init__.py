@@ -1,4 +1,4 @@
-"""`flask array ...`, `worker` and `metrics`, a module for each kind of command."""
+"""`flask array ...`, `worker`, `metrics`, `drain`, a module for each kind."""
 
 from flask import Flask
 
@@ -11,6 +11,7 @@ from storage.cli import (  # noqa: F401 - they add their commands
     status,
     sweep,
 )
+from storage.cli.drain import drain
 from storage.cli.group import array
 from storage.cli.metrics import metrics
 from storage.cli.worker import worker
@@ -21,3 +22,4 @@ def init_app(app: Flask) -> None:
     app.cli.add_command(array)
     app.cli.add_command(worker)
     app.cli.add_command(metrics)
+    app.cli.add_command(drain)

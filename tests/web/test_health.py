@@ -78,4 +78,30 @@ def test_it_is_not_ready_on_a_full_disk(
     assert answer.json == {"status": "the data folder is full"}
 
 
+@pytest.mark.sqlite
+def test_a_drain_is_seen_at_once_and_can_be_taken_back(ready_app: Flask) -> None:
+    client, commands = ready_app.test_client(), ready_app.test_cli_runner()
+    said = commands.invoke(args=["drain", "--wait", "0"])
+    assert said.exit_code == 0, said.output
+    assert "not ready" in said.output
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json) == (503, {"status": "draining"})
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/auth/login").status_code == 200
+    said = commands.invoke(args=["drain", "--off"])
+    assert "ready again" in said.output
+    assert client.get("/readyz").status_code == 200
+
+
+@pytest.mark.sqlite
+def test_a_drain_that_can_not_be_written_says_so(
+    ready_app: Flask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(health, "DRAINING", "none/draining")
+    said = ready_app.test_cli_runner().invoke(args=["drain", "--wait", "0"])
+    assert said.exit_code == 1
+    assert f"{tmp_path / 'none/draining'} can't be written" in said.output
+    assert "with its settings" in said.output
+
+
 Factory = Callable[..., Flask]

@@ -164,3 +164,23 @@ def test_a_trusted_proxy_is_believed_one_hop(
 
 def test_without_an_address_it_is_the_socket(app: Flask, lines: Lines) -> None:
     assert seen(app, lines, "", X_Forwarded_For="1.2.3.4") == "unix"
+
+
+@pytest.mark.parametrize(
+    ("trusted", "name", "taken"),
+    [
+        ("127.0.0.1", "1-67891233-abcdef012345678912345678", True),
+        ("none", "1-67891233-abcdef012345678912345678", False),
+        ("127.0.0.1", "short", False),
+        ("127.0.0.1", "a" * 65, False),
+        ("127.0.0.1", 'quo"tes-and-more', False),
+    ],
+)
+def test_only_a_trusted_proxy_names_a_request(
+    make_app: Callable[..., Flask], lines: Lines, trusted: str, name: str, taken: bool
+) -> None:
+    client = make_app(TRUSTED_PROXIES=trusted).test_client()
+    answer = client.get("/auth/login", headers={"X-Request-ID": name}, buffered=True)
+    (line,) = requests(lines)
+    assert line["request_id"] == answer.headers["X-Request-ID"]
+    assert (line["request_id"] == name) is taken
