@@ -15,7 +15,7 @@ ROWS = (
     + ["I1", "I2", "I13", "I14"]
     + [f"U{number}" for number in (*range(1, 13), 18)]
     + [f"H{number}" for number in (1, 2, 3, 5, 6, 7, 8, 9, 10, 12)]
-    + [f"L{number}" for number in range(1, 5)]
+    + [f"L{number}" for number in (1, 2, 3, 4, 6, 7)]
 )
 
 
