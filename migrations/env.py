@@ -3,7 +3,7 @@
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from storage.db import UTCDateTime, db
 
@@ -23,8 +23,20 @@ def run() -> None:
         )
         with context.begin_transaction():
             context.run_migrations()
+            _note_oldest(connection)
         connection.commit()
         _sqlite_foreign_keys(connection, "ON")
+
+
+def _note_oldest(connection: Connection) -> None:
+    """Write down which releases may run beside the one of this version."""
+    version = context.get_context().get_current_revision()
+    script = context.script.get_revision(version) if version else None
+    oldest = getattr(script.module, "oldest_beside", None) if script else None
+    if oldest is not None:
+        connection.execute(text("DELETE FROM oldest_beside"))
+        row = {"version": oldest}
+        connection.execute(text("INSERT INTO oldest_beside VALUES (1, :version)"), row)
 
 
 def _render(kind: str, item: Any, _: object) -> str | bool:

@@ -7,6 +7,9 @@ revision = ${repr(up_revision).replace("'", '"')}
 down_revision = ${repr(down_revision).replace("'", '"')}
 branch_labels = ${repr(branch_labels)}
 depends_on = ${repr(depends_on)}
+# Releases whose newest version is this one or later may run beside: expand, and leave
+# what others still need. A number in quotes.
+oldest_beside = ${repr(down_revision).replace("'", '"')}
 
 
 def upgrade() -> None:

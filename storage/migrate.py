@@ -62,10 +62,26 @@ def stored_version() -> str | None:
         return rows.scalar()
 
 
+def _is_newer(version: str | None) -> bool:
+    return version is not None and version not in known_versions()[0]
+
+
+def _may_run_beside() -> bool:
+    """Tell whether the newer release that was here lets this one go on.
+
+    Versions are numbers of four digits, so their order is that of the texts.
+    """
+    with db.engine.connect() as connection:
+        if not inspect(connection).has_table("oldest_beside"):
+            return False
+        oldest = connection.execute(text("SELECT version FROM oldest_beside")).scalar()
+    return oldest is not None and str(oldest) <= str(known_versions()[1])
+
+
 def refuse_newer() -> None:
-    """Raise when a newer release has changed the database."""
+    """Raise when a newer release has changed the database so that this can't go on."""
     version = stored_version()
-    if version is not None and version not in known_versions()[0]:
+    if _is_newer(version) and not _may_run_beside():
         raise DatabaseTooNew(
             f"The database has version {version}, which this release of Holdfast does "
             "not know: a newer one has been here. Nothing was changed. Start the newer "
@@ -76,11 +92,17 @@ def refuse_newer() -> None:
 def require_current() -> None:
     """Raise unless the database is at the version of this release."""
     refuse_newer()
-    if stored_version() != known_versions()[1]:
+    if not _fits(stored_version()):
         raise DatabaseTooOld(
             "The database is not up to date with this release of Holdfast. Start it "
             "once with: python app.py (or make run), which brings it up to date."
         )
+
+
+def _fits(version: str | None) -> bool:
+    """Tell whether a version is this release's, or a newer one."""
+    known, newest = known_versions()
+    return version is not None and (version == newest or version not in known)
 
 
 def was_current() -> bool:
@@ -89,7 +111,8 @@ def was_current() -> bool:
     if not seen.get(_SEEN):
         try:
             version = stored_version()
-            seen[_SEEN] = version is not None and version == known_versions()[1]
+            fits = _fits(version)
+            seen[_SEEN] = fits and (not _is_newer(version) or _may_run_beside())
         except DBAPIError:
             return False
     return bool(seen[_SEEN])
@@ -99,7 +122,7 @@ def upgrade(then: Callable[[], object] = lambda: None) -> None:
     """Bring the database up to date and do `then`, one process at a time."""
     with _alone():
         refuse_newer()
-        if stored_version() != known_versions()[1]:
+        if not _fits(stored_version()):
             _upgrade()
         then()
 

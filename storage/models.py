@@ -337,3 +337,15 @@ class Orphan(Base):
     modified_at: Mapped[datetime] = mapped_column(UTCDateTime)
     first_seen_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     last_seen_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
+
+
+class OldestBeside(Base):
+    """The newest version of the oldest release that may run here; there is one row.
+
+    It is written with each version (`migrations/env.py`) and read by `storage.migrate`.
+    """
+
+    __tablename__ = "oldest_beside"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[str] = mapped_column(String(32))

@@ -1,5 +1,6 @@
 """Versions of the database: the same tables as the models, one upgrade at a time."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from deploy import parsers
 from storage import migrate
 from storage.db import db
 from support import database
+from support.people import Person
 
 
 @pytest.fixture
@@ -112,11 +114,91 @@ def test_a_newer_database_is_left_alone(empty: Flask) -> None:
     before = schema(db.engine)
     with db.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'ffff'"))
+        connection.execute(text("UPDATE oldest_beside SET version = 'ffff'"))
     for act in (migrate.upgrade, migrate.require_current, migrate.refuse_newer):
         with pytest.raises(migrate.DatabaseTooNew, match="a newer one has been here"):
             act()
     assert schema(db.engine) == before
     assert migrate.stored_version() == "ffff"
+
+
+def test_a_newer_one_that_says_so_may_be_here(empty: Flask) -> None:
+    """Expand: instances of this release go on, and start, beside those of the next."""
+    migrate.upgrade()
+    newest = migrate.known_versions()[1]
+    with db.engine.begin() as connection:
+        assert connection.execute(OLDEST).scalar() == newest
+        connection.execute(text("UPDATE alembic_version SET version_num = 'ffff'"))
+    migrate.upgrade()
+    migrate.require_current()
+    empty.extensions.pop(migrate._SEEN, None)
+    assert migrate.was_current()
+    assert migrate.stored_version() == "ffff"
+    with db.engine.begin() as connection:  # contract: now it may not any more
+        connection.execute(text("UPDATE oldest_beside SET version = '9999'"))
+    empty.extensions.pop(migrate._SEEN, None)
+    assert not migrate.was_current()
+    with pytest.raises(migrate.DatabaseTooNew):
+        migrate.require_current()
+
+
+OLDEST = text("SELECT version FROM oldest_beside")
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0999"
+down_revision = "{newest}"
+oldest_beside = "{oldest}"
+
+
+def upgrade() -> None:
+    op.create_table("of_the_next", sa.Column("id", sa.Integer(), primary_key=True))
+    with op.batch_alter_table("login_sessions") as batch:
+        batch.add_column(sa.Column("of_the_next", sa.String(20)))
+"""
+
+
+@pytest.mark.sqlite  # the shared tables of PostgreSQL must stay of this release
+@pytest.mark.parametrize("expands", [True, False])
+def test_two_releases_side_by_side(
+    make_app: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expands: bool
+) -> None:
+    """The next release brings the database up to date under one that runs."""
+    before = make_app()
+    alice = Person(before)
+    assert alice.register("alice").status_code == 303
+    token = alice.token("/files/")
+    page = alice.get("/files/").text
+    root = page.partition('data-folder-id="')[2].partition('"')[0]
+    folders = f"/files/folder/{root}/folders"
+    assert alice.ask(folders, token, name="before").status_code == 201
+    newest = str(migrate.known_versions()[1])
+    folder = tmp_path / "next"
+    shutil.copytree(migrate.FOLDER, folder)
+    text_of = NEXT.format(newest=newest, oldest=newest if expands else "0999")
+    (folder / "versions" / "0999_the_next.py").write_text(text_of)
+    with monkeypatch.context() as patch:
+        patch.setattr(migrate, "FOLDER", folder)
+        with before.app_context():
+            migrate.upgrade()
+            assert migrate.stored_version() == "0999"
+            assert migrate.was_current()
+    # The one that runs goes on, whatever the next has done.
+    assert alice.ask(folders, token, name="while").status_code == 201
+    path = f"/files/folder/{root}/while.txt"
+    headers = {"X-CSRFToken": token}
+    assert alice.send("PUT", path, data=b"x", headers=headers).status_code == 201
+    assert "while.txt" in alice.get("/files/").text
+    before.extensions.pop(migrate._SEEN, None)
+    with before.app_context():
+        if expands:
+            migrate.require_current()  # and another one of it may start
+        else:
+            with pytest.raises(migrate.DatabaseTooNew):
+                migrate.require_current()
+    ready = before.test_client().get("/readyz").status_code
+    assert ready == (200 if expands else 503)
 
 
 @pytest.mark.sqlite
