@@ -5,6 +5,7 @@ PY := .venv/bin/python
 PYTEST := $(PY) -m pytest -n $(shell expr $$(nproc) + 1) --dist loadfile --no-loadscope-reorder
 RUNTIME := .venv/.runtime
 DEV := .venv/.dev
+RELEASE := holdfast-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 # The parts of `make soak`, in their order; docs/testing.md says what each one proves.
 PARTS := kill calls sequences power bits machine buckets jobs members faults recipes full server stack drawn
@@ -29,7 +30,7 @@ stack := tests/deploy/test_topology.py tests/deploy/test_drain.py tests/deploy/t
 drawn := tests/raid/test_array_losses.py tests/auth tests/files tests/storage/test_[cdjr]*.py tests/web/test_member_start.py \
 	tests/web/test_member_faults.py tests/browser/test_names.py tests/browser/test_access.py
 
-.PHONY: run test whole stack soak mutants lint format types docs lock help
+.PHONY: run test whole stack soak mutants lint format types docs lock release help
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -80,6 +81,11 @@ lock: ## lock the newest packages that the .in files allow (needs uv)
 		--python-version 3.11 --upgrade requirements.in -o requirements.txt
 	uv pip compile --universal --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.11 --upgrade requirements-dev.in -o requirements-dev.txt
+
+release: ## pack what is committed into dist/holdfast-VERSION.tar.gz, with its SHA-256
+	@mkdir -p dist
+	git archive --prefix=$(RELEASE)/ --output=dist/$(RELEASE).tar.gz HEAD
+	@cd dist && sha256sum $(RELEASE).tar.gz | tee $(RELEASE).tar.gz.sha256
 
 # The development packages contain those of the runtime.
 $(RUNTIME): requirements.txt deploy/setup.sh

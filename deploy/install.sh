@@ -1,0 +1,97 @@
+#!/bin/sh
+# Install the release in which this stands, as root: /opt/holdfast/VERSION/deploy/install.sh
+# It may be repeated at any time. What differs between hosts is in /etc/holdfast, and what
+# is there already stays as it is.
+set -eu
+umask 022
+
+release=$(cd "$(dirname "$0")/.." && pwd -P)
+etc=/etc/holdfast
+
+say() {
+    echo "install.sh: $*"
+}
+
+give_up() {
+    say "$*" >&2
+    exit 1
+}
+
+check() {
+    [ "$(id -u)" -eq 0 ] || give_up "run this as root."
+    case $release in
+        /opt/holdfast/*) ;;
+        *) give_up "unpack the release below /opt/holdfast; $release is elsewhere." ;;
+    esac
+    for program in nginx python3 curl; do
+        command -v "$program" >/dev/null || give_up \
+            "$program is missing. On Debian: apt-get install nginx python3 python3-venv curl"
+    done
+}
+
+make_user() {
+    getent passwd holdfast >/dev/null || useradd --system --user-group \
+        --home-dir /var/lib/holdfast --no-create-home --shell /usr/sbin/nologin holdfast
+    # Nginx talks to the sockets of the site, which are for this group.
+    usermod --append --groups holdfast www-data
+}
+
+make_folders() {
+    install -d -m 0755 "$etc" "$etc/nginx"
+    install -d -m 0700 -o holdfast -g holdfast "$etc/secrets" /var/lib/holdfast
+    [ -e "$etc/holdfast.env" ] || install "$release/deploy/holdfast.env" "$etc/holdfast.env"
+    for file in "$etc/holdfast.env" "$etc/aws.env"; do
+        [ ! -e "$file" ] || { chown root:holdfast "$file"; chmod 0640 "$file"; }
+    done
+}
+
+make_program() {
+    # Nothing in it belongs to the user of the site.
+    chown -R root:root "$release"
+    chmod -R go=rX "$release"
+    "$release/deploy/setup.sh" requirements.txt
+    "$release/.venv/bin/python" -m compileall -q -x '/\.venv/|/tests/' "$release"
+    ln -sfn "$release" /opt/holdfast/.next
+    mv -T /opt/holdfast/.next /opt/holdfast/current
+    ln -sfn /opt/holdfast/current/deploy/holdfast.sh /usr/local/bin/holdfast
+    install -m 0644 "$release"/deploy/systemd/holdfast* /etc/systemd/system/
+}
+
+make_nginx() {
+    install -m 0644 "$release/deploy/nginx.conf" /etc/nginx/nginx.conf
+    nginx -t -q
+    ls "$etc"/nginx/*.conf >/dev/null 2>&1 || say "Nginx serves nothing yet: copy" \
+        "deploy/nginx/tls.conf or balancer.conf to $etc/nginx, and repeat this."
+}
+
+publish() {
+    # The assets of a release are there before its first page names them.
+    place=$(sed -n 's/^STATIC_PLACE=//p' "$etc/aws.env")
+    [ -z "$place" ] || /usr/local/bin/holdfast static publish "$place"
+}
+
+start() {
+    if [ ! -d /run/systemd/system ]; then
+        say "systemd does not run here, so nothing was started."
+        return
+    fi
+    systemctl daemon-reload
+    systemctl enable --quiet holdfast.target nginx.service
+    systemctl reload-or-restart nginx.service
+    if [ -e "$etc/aws.env" ]; then
+        systemctl start holdfast-secrets.service
+        publish
+        systemctl enable --quiet --now holdfast-cloudwatch.timer
+    fi
+    # A transfer that runs may take HOLDFAST_GRACE_SECONDS to end; it is not waited for.
+    timeout 300 systemctl restart holdfast.target || give_up "the site did not start in" \
+        "300 s. See: systemctl list-jobs; journalctl -u 'holdfast*'"
+}
+
+check
+make_user
+make_folders
+make_program
+make_nginx
+start
+say "Holdfast $(basename "$release") is installed."

@@ -1,0 +1,215 @@
+"""What moto does not make of the templates, read from the templates themselves."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy import cloudwatch, costs
+from support.templates import MEMBER, SITE, of_type, plain, statements
+
+BUCKET = "AWS::S3::Bucket"
+OPTIMIZED = "658327ea-f89d-4fab-a63d-7e88639e58f6"
+"""CloudFront's managed policy CachingOptimized."""
+
+
+@pytest.fixture(scope="module")
+def site() -> dict[str, Any]:
+    return plain(SITE)
+
+
+@pytest.fixture(scope="module", params=[SITE, MEMBER], ids=["site", "member"])
+def template(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return plain(request.param)
+
+
+def attributes(rows: list[Any]) -> dict[str, Any]:
+    return {row["Key"]: row["Value"] for row in rows if "Key" in row}
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("cfn-lint"), SITE, MEMBER],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+    for file in (SITE, MEMBER):
+        assert "cfn-lint" not in file.read_text("utf-8")
+    # A stack is made of a file of this size at most without a detour.
+    assert SITE.stat().st_size < 51_200
+
+
+def test_every_bucket_is_closed_and_stays(template: dict[str, Any]) -> None:
+    buckets = of_type(template, BUCKET)
+    assert buckets
+    for name, row in buckets.items():
+        block = row["PublicAccessBlockConfiguration"]
+        assert len(block) == 4
+        assert set(block.values()) == {True}
+        assert row["VersioningConfiguration"] == {"Status": "Enabled"}
+        assert row["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert [
+            rule["NoncurrentVersionExpiration"]["NoncurrentDays"]
+            for rule in row["LifecycleConfiguration"]["Rules"]
+            if "NoncurrentVersionExpiration" in rule
+        ] == [{"Ref": "KeepVersionsDays"}]
+        whole = template["Resources"][name]
+        assert whole["DeletionPolicy"] == whole["UpdateReplacePolicy"] == "Retain"
+
+
+def test_every_bucket_refuses_what_is_not_tls(template: dict[str, Any]) -> None:
+    policies = of_type(template, "AWS::S3::BucketPolicy")
+    covered = {row["Bucket"]["Ref"] for row in policies.values()}
+    assert covered == set(of_type(template, BUCKET))
+    for name, row in policies.items():
+        bucket = row["Bucket"]["Ref"]
+        first = statements(row)[0]
+        assert (first["Effect"], first["Principal"]) == ("Deny", "*")
+        assert first["Action"] == "s3:*"
+        assert first["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        assert {"Fn::GetAtt": [bucket, "Arn"]} in first["Resource"]
+        assert {"Fn::Sub": f"${{{bucket}.Arn}}/*"} in first["Resource"]
+        # A policy has the condition of its bucket, if that has one.
+        rows = template["Resources"]
+        assert rows[name].get("Condition") == rows[bucket].get("Condition")
+
+
+def test_nobody_may_list_all_buckets_or_do_everything() -> None:
+    for file in (SITE, MEMBER):
+        text = file.read_text("utf-8")
+        assert "ListAllMyBuckets" not in text
+        assert "Action: '*'" not in text
+        assert 'Action: "*"' not in text
+
+
+def test_a_member_elsewhere_lets_one_role_in() -> None:
+    policy = statements(of_type(plain(MEMBER), "AWS::S3::BucketPolicy")["Policy"])
+    allowed = [row for row in policy if row["Effect"] == "Allow"]
+    assert [row["Sid"] for row in allowed] == ["HoldfastList", "HoldfastObjects"]
+    for row in allowed:
+        assert row["Condition"] == {
+            "ArnEquals": {"aws:PrincipalArn": {"Ref": "SiteRoleArn"}}
+        }
+    assert allowed[1]["Action"] == ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
+    assert allowed[1]["Resource"] == {"Fn::Sub": "${Bucket.Arn}/holdfast/*"}
+
+
+def test_only_cloudfront_reads_what_is_static(site: dict[str, Any]) -> None:
+    policy = statements(of_type(site, "AWS::S3::BucketPolicy")["StaticPolicy"])
+    allowed = [row for row in policy if row["Effect"] == "Allow"]
+    assert len(allowed) == 1
+    assert allowed[0]["Principal"] == {"Service": "cloudfront.amazonaws.com"}
+    assert allowed[0]["Action"] == "s3:GetObject"
+    source = allowed[0]["Condition"]["StringEquals"]["aws:SourceArn"]
+    assert source["Fn::Sub"].endswith(":distribution/${StaticSite}")
+
+
+def test_cloudfront_serves_hashed_assets_to_the_pages(site: dict[str, Any]) -> None:
+    row = of_type(site, "AWS::CloudFront::Distribution")["StaticSite"]
+    settings = row["DistributionConfig"]
+    (origin,) = settings["Origins"]
+    assert origin["DomainName"] == {
+        "Fn::GetAtt": ["StaticBucket", "RegionalDomainName"]
+    }
+    assert origin["OriginAccessControlId"] == {"Fn::GetAtt": ["StaticAccess", "Id"]}
+    behaviour = settings["DefaultCacheBehavior"]
+    assert behaviour["TargetOriginId"] == origin["Id"]
+    assert behaviour["ViewerProtocolPolicy"] == "https-only"
+    assert behaviour["CachePolicyId"] == OPTIMIZED
+    assert behaviour["ResponseHeadersPolicyId"] == {"Ref": "StaticHeaders"}
+    # Nothing that changes goes through it.
+    assert "CacheBehaviors" not in settings
+    misses = {
+        r["ErrorCode"]: r["ErrorCachingMinTTL"]
+        for r in settings["CustomErrorResponses"]
+    }
+    assert misses == {403: 5, 404: 5}
+    access = of_type(site, "AWS::CloudFront::OriginAccessControl")["StaticAccess"]
+    control = access["OriginAccessControlConfig"]
+    assert (control["SigningBehavior"], control["SigningProtocol"]) == (
+        "always",
+        "sigv4",
+    )
+    headers = of_type(site, "AWS::CloudFront::ResponseHeadersPolicy")["StaticHeaders"]
+    cors = headers["ResponseHeadersPolicyConfig"]["CorsConfig"]
+    assert cors["AccessControlAllowOrigins"]["Items"] == [
+        {"Fn::Sub": "https://${DomainName}"}
+    ]
+    assert cors["AccessControlAllowCredentials"] is False
+
+
+def test_the_load_balancer_lets_uploads_end(site: dict[str, Any]) -> None:
+    group = of_type(site, "AWS::ElasticLoadBalancingV2::TargetGroup")["Targets"]
+    known = attributes(group["TargetGroupAttributes"])
+    delay = known["deregistration_delay.timeout_seconds"]
+    assert delay == {"Ref": "LongestUploadSeconds"}
+    assert known["load_balancing.algorithm.type"] == "least_outstanding_requests"
+    assert known["stickiness.enabled"] == "false"
+    balancer = of_type(site, "AWS::ElasticLoadBalancingV2::LoadBalancer")["Balancer"]
+    known = attributes(balancer["LoadBalancerAttributes"])
+    assert known["routing.http.drop_invalid_header_fields.enabled"] == "true"
+    assert known["routing.http.desync_mitigation_mode"] == "defensive"
+    # Nginx keeps a connection for 75 s: the load balancer has to be first.
+    assert int(known["idle_timeout.timeout_seconds"]) < 75
+
+
+def test_secrets_are_made_and_never_given(site: dict[str, Any]) -> None:
+    secrets = of_type(site, "AWS::SecretsManager::Secret")
+    assert set(secrets) == {"SecretKey", "DatabaseSecret"}
+    for row in secrets.values():
+        assert "SecretString" not in row
+        assert row["GenerateSecretString"]["PasswordLength"] >= 48
+        # It stands in a URL and in a file of one line.
+        assert row["GenerateSecretString"]["ExcludePunctuation"] is True
+    database = of_type(site, "AWS::RDS::DBInstance")["Database"]
+    assert database["MasterUserPassword"]["Fn::Sub"].startswith(
+        "{{resolve:secretsmanager:${DatabaseSecret}:"
+    )
+    assert database["DeletionProtection"] is True
+    assert database["VPCSecurityGroups"] == [{"Ref": "DatabaseGroup"}]
+    assert site["Resources"]["Database"]["DeletionPolicy"] == "Snapshot"
+    assert not [n for n in site["Parameters"] if "password" in n.lower()]
+
+
+def test_alarms_look_at_what_is_put(site: dict[str, Any]) -> None:
+    alarms = of_type(site, "AWS::CloudWatch::Alarm")
+    own = {
+        row["MetricName"]
+        for row in alarms.values()
+        if row["Namespace"] == cloudwatch.NAMESPACE
+    }
+    text = "\n".join(
+        f"# TYPE {name} gauge\n{name}{label} 0"
+        for name, label in (
+            ("holdfast_array_state", '{state="clean"}'),
+            ("holdfast_debts", '{kind="shard"}'),
+            ("holdfast_blobs_damaged", ""),
+            ("holdfast_last_scrub_age_seconds", ""),
+        )
+    )
+    assert own == set(cloudwatch.numbers(text + "\n"))
+    for row in alarms.values():
+        assert row["AlarmActions"] == row["OKActions"] == [{"Ref": "Alarms"}]
+    # No word of the array is no good news; all else may be silent.
+    assert alarms["DegradedAlarm"]["TreatMissingData"] == "breaching"
+    assert {row["MetricName"] for row in alarms.values()} >= {
+        "HTTPCode_Target_5XX_Count",
+        "HTTPCode_ELB_5XX_Count",
+        "HealthyHostCount",
+    }
+    line = next(one for one in costs.standing(public=False) if one.what == "alarms")
+    assert line.how.startswith(f"{len(own)} metrics, {len(alarms)} alarms")
+
+
+def test_new_instances_come_before_old_ones_go(site: dict[str, Any]) -> None:
+    group = site["Resources"]["Group"]
+    rolling = group["UpdatePolicy"]["AutoScalingRollingUpdate"]
+    assert rolling["MinInstancesInService"] == {"Ref": "Instances"}
+    assert rolling["WaitOnResourceSignals"] is True
+    assert group["CreationPolicy"]["ResourceSignal"]["Count"] == {"Ref": "Instances"}
+    version = group["Properties"]["LaunchTemplate"]["Version"]
+    assert version == {"Fn::GetAtt": ["Template", "LatestVersionNumber"]}
