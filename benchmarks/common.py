@@ -122,10 +122,20 @@ def read_head(sock: socket.socket) -> tuple[int, int, bytes]:
     return int(head.split()[1]), length, body
 
 
-def send(port: int, head: bytes, path: Path) -> float:
+def connect(way: int | Path) -> socket.socket:
+    """Open a connection to a port on loopback, or to a socket in the file system."""
+    if isinstance(way, Path):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(str(way))
+        return sock
+    sock = socket.create_connection(("127.0.0.1", way))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def send(way: int | Path, head: bytes, path: Path) -> float:
     """Send a head and a file; seconds until the answer, which must be 2xx."""
-    with path.open("rb") as file, socket.create_connection(("127.0.0.1", port)) as sock:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with path.open("rb") as file, connect(way) as sock:
         begun = time.perf_counter()
         sock.sendall(head)
         sock.sendfile(file)
@@ -136,10 +146,10 @@ def send(port: int, head: bytes, path: Path) -> float:
     return seconds
 
 
-def fetch(port: int, head: bytes, size: int) -> float:
+def fetch(way: int | Path, head: bytes, size: int) -> float:
     """Read an answer of a known size into nothing; seconds until its last byte."""
     buffer = bytearray(BUFFER)
-    with socket.create_connection(("127.0.0.1", port)) as sock:
+    with connect(way) as sock:
         begun = time.perf_counter()
         sock.sendall(head)
         status, length, body = read_head(sock)

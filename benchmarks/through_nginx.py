@@ -11,92 +11,48 @@ to the socket of the pages, as requests a second. Ratios are through / straight.
 import argparse
 import http.client
 import itertools
-import socket
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.common import (
-    BUFFER,
     MIB,
     Row,
+    connect,
+    fetch,
     random_file,
-    read_head,
     report,
     request_head,
     scratch,
+    send,
     session_headers,
 )
 from support.client import Client
 from support.instance import Instance
 
 CLIENTS = 8
-Connect = Callable[[], socket.socket]
-
-
-def _tcp(port: int) -> Connect:
-    return lambda: socket.create_connection(("127.0.0.1", port))
-
-
-def _unix(path: Path) -> Connect:
-    def connect() -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX)
-        sock.connect(str(path))
-        return sock
-
-    return connect
-
-
-def _send(connect: Connect, head: bytes, path: Path) -> float:
-    with path.open("rb") as file, connect() as sock:
-        begun = time.perf_counter()
-        sock.sendall(head)
-        sock.sendfile(file)
-        status, _, body = read_head(sock)
-        seconds = time.perf_counter() - begun
-    if status != 201:
-        raise RuntimeError(f"{status}: {body[:500]!r}")
-    return seconds
-
-
-def _fetch(connect: Connect, head: bytes, size: int) -> float:
-    buffer = bytearray(BUFFER)
-    with connect() as sock:
-        begun = time.perf_counter()
-        sock.sendall(head)
-        status, length, body = read_head(sock)
-        if status != 200 or length != size:
-            raise RuntimeError(f"{status}, {length} bytes")
-        left = size - len(body)
-        while left:
-            count = sock.recv_into(buffer, min(BUFFER, left))
-            if not count:
-                raise ConnectionError(f"cut {left} bytes before the end")
-            left -= count
-        return time.perf_counter() - begun
 
 
 class _Kept(http.client.HTTPConnection):
     """A connection of http.client over a socket of any kind."""
 
-    def __init__(self, make: Connect) -> None:
+    def __init__(self, way: int | Path) -> None:
         super().__init__("127.0.0.1")
-        self._make = make
+        self._way = way
 
     def connect(self) -> None:
-        self.sock = self._make()
+        self.sock = connect(self._way)
 
 
-def _pages(make: Connect, headers: dict[str, str], seconds: float) -> float:
+def _pages(way: int | Path, headers: dict[str, str], seconds: float) -> float:
     """Requests a second for the page of a folder, from some clients at once."""
     counts = [0] * CLIENTS
     ends = time.perf_counter() + seconds
 
     def ask(number: int) -> None:
-        connection = _Kept(make)
+        connection = _Kept(way)
         while time.perf_counter() < ends:
             connection.request("GET", "/files/", headers=headers)
             answer = connection.getresponse()
@@ -129,7 +85,7 @@ def measure(folder: Path, sockets: Path, size: int, rounds: int) -> int:
         person = Client(instance.url).register("keeper")
         root, headers = person.root(), session_headers(person)
         numbers = itertools.count()
-        ways = (_tcp(instance.port), _unix(sockets / "transfers.sock"))
+        ways: tuple[int | Path, ...] = (instance.port, sockets / "transfers.sock")
         for round_ in range(rounds + 1):
             taken: list[list[float]] = [[], []]
             for way in ways if round_ % 2 else reversed(ways):
@@ -137,10 +93,10 @@ def measure(folder: Path, sockets: Path, size: int, rounds: int) -> int:
                 head = request_head(
                     "PUT", f"/files/folder/{root}/{name}", headers, size
                 )
-                up = _send(way, head, source)
+                up = send(way, head, source)
                 entry = next(r["id"] for r in person.rows() if r["name"] == name)
                 path = f"/files/file/{entry}/download"
-                down = _fetch(way, request_head("GET", path, headers), size)
+                down = fetch(way, request_head("GET", path, headers), size)
                 person.post(f"/files/file/{entry}/delete").expect(303)
                 person.post(f"/files/file/{entry}/purge", {"confirm": "yes"})
                 taken[way is ways[1]] += [up, down]
@@ -152,7 +108,7 @@ def measure(folder: Path, sockets: Path, size: int, rounds: int) -> int:
                 speeds[1].samples.append(size / MIB / down_straight)
         for number in range(100):
             person.put(root, f"row {number}", b"x").expect(201)
-        ways = (_tcp(instance.port), _unix(sockets / "web.sock"))
+        ways = (instance.port, sockets / "web.sock")
         for round_ in range(rounds + 1):
             through, straight = (_pages(way, headers, 3.0) for way in ways)
             if round_:
