@@ -136,13 +136,13 @@ class Story:
             self.say("rclone is back, with what it had on its disk")
             load.wait_for(20 if self.quick else 150, HOUR)
         self.told(load, "in all")
+        self.say(self.site.server.flask("array", "pace", "100").strip())
         until(self.run.whole, HOUR, 1, "every debt is paid")
         seconds = time.monotonic() - begun
         self.say(f"all debts are paid {seconds:.0f} s after its return; {self.state()}")
 
     def scrub(self) -> None:
         """Look at every object of every bucket; nothing may be bad."""
-        self.site.server.flask("array", "pace", "100")
         begun = time.monotonic()
         said = self.site.server.flask("array", "scrub", "--check", "--wait")
         for line in said.splitlines()[1:]:
