@@ -14,7 +14,6 @@ from raid.geometry import Code, Level, Shape, payload_length, shape_of
 from raid.halves import capacity_for
 from raid.manifest import INLINE_LIMIT
 from raid.rows import row_size
-from storage.jobs.runner import LEASE_SECONDS
 from storage.jobs.sweep import PREFIXES
 
 # -- measured by `benchmarks.catalogue` --------------------------------------------
@@ -309,12 +308,6 @@ ROOM = 64e9
 
 
 OF_FILES: tuple[tuple[float, Callable[[Site], float], str], ...] = (
-    (
-        LEASE_SECONDS,
-        lambda s: s.sweep_step * DAY,
-        f"in buckets, a part of the sweep outlasts the lease of a job "
-        f"({LEASE_SECONDS:.0f} s): one worker alone may run",
-    ),
     (
         MINUTE,
         lambda s: s.snapshot_days * DAY,

@@ -1,9 +1,9 @@
 """Jobs: rows with a cursor and a lease, done step by step by whoever holds the lease.
 
 A worker claims a job, does one step of about a second, and writes cursor and counts
-down in one transaction that is fenced by its lease. Whoever takes the lease of a worker
-that stood still goes on from the last cursor, and what the first one then writes is
-refused. Steps are idempotent, so doing one twice is harmless.
+down in one transaction that is fenced by its lease, which it renews meanwhile. Whoever
+takes the lease of a worker that stood still goes on from the last cursor, and what the
+first one then writes is refused. Steps are idempotent, so doing one twice is harmless.
 
     queued -> running -> done | failed | cancelled
                  |  ^
@@ -30,6 +30,7 @@ from storage import history, maps
 from storage.clock import AHEAD
 from storage.db import db, release, transaction, utcnow
 from storage.errors import StorageError
+from storage.jobs.lease import renewed
 from storage.jobs.table import is_silent, pace
 from storage.models import Job, JobKind, JobState
 from storage.runtime import runtime
@@ -187,7 +188,8 @@ def _do_step(claim: Claim, array: Array) -> int:
     began = time.monotonic()
     if claim.fresh:
         _write_totals(claim, *work.begin(claim, array))
-    step = work.step(claim, array)
+    with renewed(lambda: _renew(claim), LEASE_SECONDS / 3):
+        step = work.step(claim, array)
     spent = time.monotonic() - began
     rest = max(spent * (100 - pace()) / pace(), step.wait)
     if not _write_down(claim, step, spent + rest):
@@ -269,6 +271,15 @@ def _claim(number: int) -> Claim | None:
 
 def _mine(claim: Claim) -> tuple[Any, ...]:
     return (Job.id == claim.id, Job.lease == claim.lease)
+
+
+def _renew(claim: Claim) -> None:
+    until = utcnow() + timedelta(seconds=LEASE_SECONDS)
+    with transaction() as session:
+        session.execute(
+            update(Job).where(*_mine(claim)).values(lease_until=until),
+            execution_options=_PLAIN,
+        )
 
 
 def _write_totals(claim: Claim, objects: int, size: int) -> None:

@@ -12,7 +12,6 @@ from raid.buffers import BufferPool
 from raid.geometry import Level, shape_of
 from raid.halves import capacity_for, lend_halves
 from raid.keys import OBJECTS
-from storage.jobs.runner import LEASE_SECONDS
 from support.arrays import memory_array, put_blob
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -113,10 +112,10 @@ def test_a_limit_is_where_the_arithmetic_meets_it() -> None:
     """The sizes of that table, put into a site, take what the table says."""
     said = [line.split(" | ")[0].strip("| ") for line in growth.limits().splitlines()]
     files = [int(one.split()[0].replace(",", "")) for one in said[2:4]]
-    lease = Site(files[0], growth.SIZE, growth.LEVEL, growth.WIDTH)
-    assert lease.sweep_step * growth.DAY == pytest.approx(LEASE_SECONDS, rel=0.05)
-    minute = Site(files[1], growth.SIZE, growth.LEVEL, growth.WIDTH)
+    minute = Site(files[0], growth.SIZE, growth.LEVEL, growth.WIDTH)
     assert minute.snapshot_days * growth.DAY == pytest.approx(60, rel=0.05)
+    sweep = Site(files[1], growth.SIZE, growth.LEVEL, growth.WIDTH)
+    assert sweep.sweep_step * growth.DAY == pytest.approx(60, rel=0.05)
     assert said[-1].endswith("of files")
     bytes_ = float(said[-1].split()[0]) * {"TB": 1e12, "PB": 1e15}[said[-1].split()[1]]
     whole = Site(round(bytes_ / 1e7), 10_000_000, growth.LEVEL, growth.WIDTH)

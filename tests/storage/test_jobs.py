@@ -1,5 +1,6 @@
 """Jobs: one lease, one step at a time, and a late worker that can do no harm."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 
 from raid.array import Array
 from raid.errors import BlobUnreachable
@@ -112,6 +114,47 @@ def let_the_lease_run_out(number: int) -> None:
     with transaction() as session:
         past = utcnow() - timedelta(seconds=1)
         session.execute(update(Job).where(Job.id == number).values(lease_until=past))
+
+
+def test_a_step_that_takes_long_keeps_its_lease(
+    store: Store, work: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bucket may make it last for a minute: nobody else begins it meanwhile."""
+    monkeypatch.setattr(runner, "LEASE_SECONDS", 2.0)
+    number = table.request(KIND, actor="root")
+    others: list[int] = []
+
+    def meanwhile() -> None:
+        work.meanwhile = lambda: None  # whoever takes the job over has no trouble
+        ends = time.monotonic() + 4.5
+        while time.monotonic() < ends:
+            with another(store):
+                others.append(step(store, number))
+            time.sleep(0.1)
+
+    work.meanwhile = meanwhile
+    assert step(store, number) == 1
+    assert len(others) > 3
+    assert not any(others)
+    job = job_of(number)
+    assert (job.cursor, job.takeovers) == ("1", 0)
+
+
+def test_a_lease_that_can_not_be_renewed_costs_the_step_and_no_more(
+    store: Store, work: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "LEASE_SECONDS", 0.3)
+    tried = []
+
+    def away(_: Claim) -> None:
+        tried.append(1)
+        raise OperationalError("UPDATE", {}, Exception("away"))
+
+    monkeypatch.setattr(runner, "_renew", away)
+    work.meanwhile = lambda: time.sleep(0.5)
+    number = table.request(KIND, actor="root")
+    assert step(store, number) == 1
+    assert tried
 
 
 def words(store: Store) -> list[tuple[str, str]]:
