@@ -1,12 +1,11 @@
-"""Logging in as an attacker tries it, with real headers: A6, A9, A10, A16, A5, A12."""
+"""Logging in as an attacker tries it, with real headers: A6, A9, A10, A16, A5."""
 
-import threading
 import time
 
 import pytest
 
 from support.client import PASSWORD, Answer
-from support.site import Site, resident
+from support.site import Site
 
 LIMIT = 6
 SETTINGS = {"LOGIN_FAILURES_ACCOUNT": str(LIMIT), "LOGIN_FAILURES_ADDRESS": "60"}
@@ -99,28 +98,3 @@ def test_spraying_from_one_address_is_throttled(site: Site) -> None:
         for number in range(65)
     ]
     assert statuses[-1] == 429
-
-
-def test_fifty_logins_at_once_are_all_served(site: Site) -> None:
-    """A12: two are hashed at a time, the others wait, and memory stays bounded."""
-    # Several accounts: a login that is not decided yet counts against its own.
-    names = [f"popular-{number}" for number in range(10)]
-    for name in names:
-        site.client().register(name)
-    before = max(resident(pid) for pid in site.server.web_pids())
-    answers: list[int] = []
-
-    def sign_in(name: str) -> None:
-        try:
-            answers.append(site.client().try_login(name, PASSWORD).status)
-        except OSError as error:
-            answers.append(-error.errno if error.errno else -1)
-
-    threads = [threading.Thread(target=sign_in, args=(name,)) for name in names * 5]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert answers == [303] * 50
-    grown = max(resident(pid) for pid in site.server.web_pids()) - before
-    assert grown < 150 << 20

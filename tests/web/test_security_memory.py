@@ -1,4 +1,4 @@
-"""Memory stays bounded whatever the size of the file: U11 and I-10, a slice."""
+"""Memory stays bounded: files of any size (U11 and I-10, a slice), and logins (A12)."""
 
 import hashlib
 import os
@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from support.client import Client
+from support.client import PASSWORD, Client
 from support.site import Site, resident
 
 MIB = 1024 * 1024
@@ -79,3 +79,28 @@ def test_a_large_file_goes_up_and_down_in_little_memory(site: Site) -> None:
     assert (digest, length) == (_digest(block), SIZE)
     assert up < 72 * MIB, f"{up / MIB:.0f} MiB more during the upload"
     assert watch.growth < 100 * MIB, f"{watch.growth / MIB:.0f} MiB more"
+
+
+def test_fifty_logins_at_once_are_all_served(site: Site) -> None:
+    """A12: two are hashed at a time, the others wait, and memory stays bounded."""
+    # Several accounts: a login that is not decided yet counts against its own.
+    names = [f"popular-{number}" for number in range(10)]
+    for name in names:
+        site.client().register(name)
+    before = max(resident(pid) for pid in site.server.web_pids())
+    answers: list[int] = []
+
+    def sign_in(name: str) -> None:
+        try:
+            answers.append(site.client().try_login(name, PASSWORD).status)
+        except OSError as error:
+            answers.append(-error.errno if error.errno else -1)
+
+    threads = [threading.Thread(target=sign_in, args=(name,)) for name in names * 5]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert answers == [303] * 50
+    grown = max(resident(pid) for pid in site.server.web_pids()) - before
+    assert grown < 150 << 20
