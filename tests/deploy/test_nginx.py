@@ -239,7 +239,7 @@ def _echo(path: Path) -> list[dict[str, str]]:
                 file.readline()
                 headers = http.client.parse_headers(file)
                 seen.append({k.lower(): v for k, v in headers.items()})
-                file.write(b"HTTP/1.1 204 No\r\nX-Request-ID: x\r\n\r\n")
+                file.write(b"HTTP/1.1 204 No\r\nConnection: close\r\n\r\n")
 
     threading.Thread(target=serve, daemon=True).start()
     return seen

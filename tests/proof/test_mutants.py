@@ -38,6 +38,7 @@ def test_its_anchor_stands_in_the_source_once(mutant: table.Mutant) -> None:  # 
         assert f"def {test.partition('[')[0]}" in (ROOT / path).read_text()
 
 
+@pytest.mark.timeout(2 * run.PATIENCE)
 def test_a_few_of_them_are_noticed() -> None:
     begun = seed()
     for mutant in random.Random(begun).sample(table.MUTANTS, IN_THE_GATE):

@@ -336,7 +336,7 @@ def test_the_database_tells_states_debts_and_work(store: Store) -> None:
         job = Job(kind=JobKind.SCRUB, state=JobState.PAUSED)
         job.done_bytes, job.total_bytes = 25, 100
         session.add(job)
-    found = read(Rows(store.app))
+    found = read(Rows(store.app, seconds=30))
     assert found[("holdfast_database_up",)] == 1
     assert found["holdfast_member_stored_state", "3", "faulty"] == 1
     assert found["holdfast_member_stored_state", "3", "in_sync"] == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 FILE = Path(__file__).resolve().parent.parent / "slow.txt"
 SECONDS = 3.0
-SHARE = 0.3
+SHARE = 0.2
 """Of the gates, which take one of them; drawn anew for each test."""
 EACH_TIME = (
     "tests/proof/",
