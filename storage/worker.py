@@ -39,6 +39,8 @@ JOURNAL_SECONDS = 3.0
 HEADS_SECONDS = 180.0
 LAG_SECONDS = 15.0
 FINISH_SECONDS = 3.0
+REST_SECONDS = 5.0
+"""How long `--once` waits for a job that keeps to its pace."""
 _HEADS = "journal heads"
 TURN_SECONDS = 5.0
 """How long a round purges, and pays: hours of either must not keep the rest waiting."""
@@ -107,11 +109,16 @@ class Worker:
         return min(IDLE_SECONDS, runner.seconds_to_next())
 
     def run_once(self, rounds: int = 100) -> None:
-        """Work until nothing is left that can be done now."""
+        """Work until nothing is left that can be done now, or after a short rest."""
         for _ in range(rounds):
-            if not self.tick() or self.stopping:
+            if not self.tick() and not self._rest():
                 break
         self._finish_journal()
+
+    def _rest(self) -> bool:
+        """Sit out the rest of an own job; False when none goes on soon."""
+        seconds = runner.seconds_to_next()
+        return seconds <= REST_SECONDS and not self._stop.wait(seconds)
 
     def tick(self) -> int:
         """Do a round of everything that is due; returns how much was done."""

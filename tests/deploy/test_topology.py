@@ -185,7 +185,7 @@ def test_torture(stack: Stack) -> None:
             one = dice.choice(stack.instances)
             one.kill()
             time.sleep(1)
-            starting = threading.Thread(target=one.start)
+            starting = threading.Thread(target=one.start_again)
             starting.start()
             if done["servers"] <= done["instances"] // 4:
                 stack.rclone.kill()

@@ -1,8 +1,8 @@
 """Members that miss writes, come back and catch up; damage found by readers."""
 
 import os
-import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 from raid.errors import BlobDamaged, BlobUnreachable, MemberFailing
 from raid.superblock import Superblock
 from storage import damage, debts, events
+from storage.db import utcnow
 from storage.members.local import LocalMember
 from storage.models import ArrayRow, Blob, Debt, DebtKind, Reason
 from storage.watch import Keeper
@@ -412,7 +413,6 @@ def test_what_a_payer_did_not_come_to_is_due_at_once(
 def test_what_a_killed_payer_took_is_paid_by_another(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(debts, "CLAIM_SECONDS", 0.2)
     store.lose(1)
     store.put(1000)
     store.bring_back(1)
@@ -424,5 +424,6 @@ def test_what_a_killed_payer_took_is_paid_by_another(
     assert len(debts._claim(owed.member_uuid).due) == 1
     array = store.runtime.array()
     assert debts.pay(array) == 0
-    time.sleep(0.25)
+    later = utcnow() + timedelta(seconds=debts.CLAIM_SECONDS)
+    monkeypatch.setattr(debts, "utcnow", lambda: later)
     assert debts.pay(array) == 1

@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from storage import debts, purge, uploads, watch, worker
 from storage.errors import Fenced
+from storage.jobs import runner
 from storage.models import Debt, Upload
 from storage.worker import Worker
 from support.arrays import Body
@@ -264,6 +265,19 @@ def test_once_ends_by_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
             signal.signal(number, handler)
     assert result.exit_code == 0, result.output
     assert store.debts() == []
+
+
+def test_once_outlasts_the_rest_of_its_own_jobs(
+    make_store: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that keeps to its pace, or waits a second, is not one that can't go on."""
+    monkeypatch.setattr(runner, "STEP_SECONDS", 0.0)
+    store = make_store(4, PACE="5")
+    store.lose(1)
+    store.put(1000)
+    store.bring_back(1)
+    store.settle()
+    assert store.states() == ["in_sync"] * 4 and store.debts() == []
 
 
 def test_a_body_of_the_tests_ends() -> None:

@@ -20,6 +20,8 @@ from support.nginx import ROOT, Nginx
 from support.server import ServerError, free_port
 
 PATIENCE = 60.0
+RESTARTS, RESTART_SECONDS = 60, 2.0
+"""How often, and how soon after each failure, it is started again: as in the units."""
 GUNICORN = (sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py")
 PARTS = {
     "pages": (GUNICORN, {"BIND": "unix:{folder}/web.sock"}),
@@ -78,6 +80,17 @@ class Instance:
         self.launch()
         self.wait_ready()
         return self
+
+    def start_again(self) -> "Instance":
+        """Start as systemd does: whatever it needs may be away for a while."""
+        for _ in range(RESTARTS):
+            try:
+                return self.start()
+            except ServerError as error:
+                self.kill()
+                said = str(error)
+                time.sleep(RESTART_SECONDS)
+        raise ServerError(f"Started {RESTARTS} times, in vain: {said}")
 
     def launch(self) -> None:
         """Prepare and start everything."""
