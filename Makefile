@@ -53,10 +53,11 @@ soak: $(DEV) ## the long runs, all or one: make soak PART=power
 		$(MAKE) --no-print-directory soak-$$part || failed="$$failed $$part"; \
 	done; test -z "$$failed" || { echo "Failed:$$failed"; exit 1; }
 
+soak-stack: WORKERS := 0 # one deployment at a time
 soak-%:
 	@echo "== $*"
 	@SOAK=$${SOAK:-20} HOLDFAST_TEST_KILLS=$${HOLDFAST_TEST_KILLS:-200} \
-		$(PY) -m pytest -n auto --dist load -q -rP --timeout 14400 $($*)
+		$(PY) -m pytest -n $(or $(WORKERS),auto) --dist load -q -rP --timeout 14400 $($*)
 
 mutants: $(DEV) ## put bugs into copies of the tree: each has to be noticed
 	$(PY) tests/mutants/run.py $(MUTANT)
