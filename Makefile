@@ -8,7 +8,7 @@ DEV := .venv/.dev
 RELEASE := holdfast-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 # The parts of `make soak`, in their order; docs/testing.md says what each one proves.
-PARTS := kill calls sequences power bits machine buckets jobs members faults recipes full server stack drawn
+PARTS := kill calls sequences power bits machine buckets jobs members faults recipes full server stack long drawn
 kill := tests/proof/test_kill_storage.py
 calls := tests/proof/test_every_call.py tests/proof/test_traced_calls.py
 sequences := tests/proof/test_short_sequences.py
@@ -26,7 +26,9 @@ faults := tests/web/test_postgres_faults.py tests/web/test_sqlite_faults.py \
 recipes := tests/docs/test_operations.py
 full := tests/proof/test_full_disk_and_clock.py
 server := tests/web/test_kill.py
-stack := tests/deploy/test_topology.py tests/deploy/test_drain.py tests/deploy/test_nginx.py
+stack := tests/deploy/test_topology.py tests/deploy/test_registers.py tests/deploy/test_drain.py \
+	tests/deploy/test_nginx.py tests/deploy/test_slow_reader.py
+long := tests/deploy/test_long.py
 drawn := tests/raid/test_array_losses.py tests/auth tests/files tests/storage/test_[cdjr]*.py tests/web/test_member_start.py \
 	tests/web/test_member_faults.py tests/browser/test_names.py tests/browser/test_access.py
 
@@ -53,10 +55,10 @@ soak: $(DEV) ## the long runs, all or one: make soak PART=power
 		$(MAKE) --no-print-directory soak-$$part || failed="$$failed $$part"; \
 	done; test -z "$$failed" || { echo "Failed:$$failed"; exit 1; }
 
-soak-stack: WORKERS := 0 # one deployment at a time
+soak-stack soak-long: WORKERS := 0 # one deployment at a time
 soak-%:
 	@echo "== $*"
-	@SOAK=$${SOAK:-20} HOLDFAST_TEST_KILLS=$${HOLDFAST_TEST_KILLS:-200} \
+	@SOAK=$${SOAK:-20} HOLDFAST_TEST_KILLS=$${HOLDFAST_TEST_KILLS:-1000} \
 		$(PY) -m pytest -n $(or $(WORKERS),auto) --dist load -q -rP --timeout 14400 $($*)
 
 mutants: $(DEV) ## put bugs into copies of the tree: each has to be noticed

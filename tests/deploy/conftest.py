@@ -1,4 +1,4 @@
-"""One instance behind Nginx for each module of tests that asks for `instance`."""
+"""One instance behind Nginx, or three, for each module of tests that asks for them."""
 
 import shutil
 import tempfile
@@ -9,6 +9,7 @@ import pytest
 
 from support.instance import Instance
 from support.nginx import needs_nginx
+from support.stack import Stack, needs_haproxy
 
 
 @pytest.fixture(scope="session")
@@ -32,5 +33,18 @@ def instance(request: pytest.FixtureRequest, _nginx: None) -> Iterator[Instance]
     try:
         with Instance(folder / "i", settings) as one:
             yield one
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def stack(request: pytest.FixtureRequest, _nginx: None) -> Iterator[Stack]:
+    """Three instances and all they share, with the module's SETTINGS."""
+    needs_haproxy()
+    folder = Path(tempfile.mkdtemp(prefix="hf-"))
+    settings = getattr(request.module, "SETTINGS", {})
+    try:
+        with Stack(folder, settings=settings) as all_of_it:
+            yield all_of_it
     finally:
         shutil.rmtree(folder, ignore_errors=True)

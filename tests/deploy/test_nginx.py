@@ -426,23 +426,6 @@ class _Slow:
             link.close()
 
 
-@pytest.mark.timeout(150)
-def test_a_slow_reader_that_stops_for_a_while_gets_all_of_it(
-    instance: Instance, alice: Client
-) -> None:
-    """Longer than gunicorn waits for a client, and more than Nginx reads ahead."""
-    data = os.urandom(LIMIT)
-    entry = alice.put(alice.root(), "wait", data).expect(201).json["id"]
-    response = alice.open("GET", f"/files/file/{entry}/download")
-    got = hashlib.sha256(response.read(8 * MIB))
-    time.sleep(90 if FACTOR > 1 else 70)
-    while piece := response.read(MIB):
-        got.update(piece)
-    assert got.hexdigest() == hashlib.sha256(data).hexdigest()
-    alice.close()
-    alice.post(f"/files/file/{entry}/delete").expect(303)
-
-
 def test_one_address_has_no_more_than_its_share(instance: Instance) -> None:
     person = Client(instance.url).register("greedy")
     folder = person.root()

@@ -7,12 +7,8 @@ counts of the issue.
 import json
 import os
 import random
-import shutil
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -22,7 +18,7 @@ from support.instance import Instance
 from support.server import ServerError
 from support.site import until
 from support.soak import FACTOR
-from support.stack import NOTICED, Stack, needs_haproxy
+from support.stack import NOTICED, Stack
 from support.traffic import Traffic
 
 pytestmark = [pytest.mark.usefixtures("_nginx"), pytest.mark.timeout(300 * FACTOR)]
@@ -33,16 +29,7 @@ REQUESTS = 20_000 if FACTOR > 1 else 50
 TORTURE = 600 if FACTOR > 1 else 25
 
 
-@pytest.fixture(scope="module")
-def stack(_nginx: None) -> Iterator[Stack]:
-    needs_haproxy()
-    folder = Path(tempfile.mkdtemp(prefix="hf-"))
-    settings = {"LOGIN_FAILURES_ADDRESS": "12", "LOGIN_FAILURES_ACCOUNT": "5"}
-    try:
-        with Stack(folder, settings=settings) as all_of_it:
-            yield all_of_it
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+SETTINGS = {"LOGIN_FAILURES_ADDRESS": "12", "LOGIN_FAILURES_ACCOUNT": "5"}
 
 
 def at(stack: Stack, number: int, person: Client) -> Client:

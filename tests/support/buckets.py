@@ -39,10 +39,13 @@ _MOTO = """
 from moto import backends
 found = list(backends.list_of_moto_modules())
 backends.list_of_moto_modules = lambda: found
+from moto.s3.models import FakeKey
+FakeKey.__deepcopy__ = lambda self, memo: self
 from moto.server import main
 main()
 """
-"""moto lists its own folder twice for each request, a third of the request's time."""
+"""moto lists its own folder twice for each request, a third of the request's time. And
+a list of versions copies all bytes of the bucket, and keeps the copies for ever."""
 
 
 def give_credentials(patch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,8 @@ class Person:
     seed: int
     tries: int
     pause: float
+    most: int | None = None
+    """How many files to keep: the oldest beyond them are removed for good."""
     kept: dict[str, str] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
@@ -37,6 +39,8 @@ class Person:
     asked: Counter[str] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    took: list[tuple[float, float]] = field(default_factory=list)
+    """When each request that was answered began, and how many seconds it took."""
 
     def __post_init__(self) -> None:
         self.folder = self.client.root()
@@ -70,6 +74,7 @@ class Person:
                 said = f"{error!r} after {time.monotonic() - begun:.1f} s"
                 continue
             if answer.status < 500:
+                self.took.append((begun, time.monotonic() - begun))
                 return answer
             said = f"{answer.status}: {answer.text[:200]}"
         self.failed.append(f"{what}: {said}")
@@ -110,10 +115,14 @@ class Person:
         assert answer is None or answer.status == 200, f"page: {answer.status}"
 
     def remove(self, turn: int) -> None:
-        """Put a file into the trash, now and then."""
-        if turn % 3 or len(self.kept) < 5:
-            return
-        name = self.dice.choice(list(self.kept))
+        """Put a file into the trash, now and then; and those that are too many."""
+        if self.most is not None:
+            while len(self.kept) > self.most:
+                self._remove(next(iter(self.kept)), "delete", "purge")
+        elif turn % 3 == 0 and len(self.kept) >= 5:
+            self._remove(self.dice.choice(list(self.kept)), "delete")
+
+    def _remove(self, name: str, *steps: str) -> None:
         entry = self.ids.pop(name)
         del self.kept[name]
         self.deleted.add(name)
@@ -121,14 +130,14 @@ class Person:
             "X-CSRFToken": self.client.token,
             "Content-Type": "application/x-www-form-urlencoded",
         }
-        answer = self._ask(
-            "delete", "POST", f"/files/file/{entry}/delete", b"", headers
-        )
-        if answer is None:
-            self.perhaps.add(name)
-            return
-        # A repeat of what was done already finds nothing there.
-        assert answer.status in (303, 404, 409), f"delete: {answer.status}"
+        for step in steps:
+            path = f"/files/file/{entry}/{step}"
+            answer = self._ask(step, "POST", path, b"", headers)
+            if answer is None:
+                self.perhaps.add(name)
+                return
+            # A repeat of what was done already finds nothing there.
+            assert answer.status in (303, 404, 409), f"{step}: {answer.status}"
 
     def check(self, client: Client) -> int:
         """Compare all that is shown with what was acknowledged; return how many."""
@@ -150,13 +159,19 @@ class Traffic:
     """All of them together."""
 
     def __init__(
-        self, url: str, count: int, *, tries: int = 1, pause: float = 0.0
+        self,
+        url: str,
+        count: int,
+        *,
+        tries: int = 1,
+        pause: float = 0.0,
+        most: int | None = None,
     ) -> None:
         """Register people at a site, who rest so many seconds after each request."""
         self.url = url
         team = os.urandom(3).hex()
         self.people = [
-            Person(Client(url).register(f"{team}-{number}"), number, tries, pause)
+            Person(Client(url).register(f"{team}-{number}"), number, tries, pause, most)
             for number in range(count)
         ]
 

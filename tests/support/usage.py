@@ -1,0 +1,115 @@
+"""What the processes of a deployment use, sampled while it works, and where it goes."""
+
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import psutil
+
+from support.instance import Instance
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One look at the processes of one part: seconds, bytes and counts, summed."""
+
+    at: float
+    processes: tuple[int, ...]
+    resident: int
+    files: int
+    threads: int
+
+
+@dataclass
+class Usage:
+    """All looks, by part: `0 pages`, `0 transfers`, `0 worker`, and so on."""
+
+    instances: list[Instance]
+    every: float = 5.0
+    seen: dict[str, list[Sample]] = field(default_factory=dict)
+
+    @contextmanager
+    def watched(self) -> Iterator["Usage"]:
+        """Look during the block."""
+        stop, begun = threading.Event(), time.monotonic()
+
+        def look() -> None:
+            while not stop.wait(self.every):
+                self._look(time.monotonic() - begun)
+
+        thread = threading.Thread(target=look, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            stop.set()
+            thread.join()
+
+    def _look(self, at: float) -> None:
+        for number, one in enumerate(self.instances):
+            for part in one.parts:
+                sample = _sample(one, part, at)
+                if sample is not None:
+                    self.seen.setdefault(f"{number} {part}", []).append(sample)
+
+    def told(self) -> list[str]:
+        """Return a line for each part: from where to where, and how fast at the end."""
+        return [
+            f"{part}: {samples[0].resident / MIB:.0f} to "
+            f"{samples[-1].resident / MIB:.0f} MiB, {growth(samples):+.1f} % an hour "
+            f"in the second half; {samples[-1].files} files, "
+            f"{samples[-1].threads} threads, {len(restarts(samples))} restarts"
+            for part, samples in self.seen.items()
+        ]
+
+
+def _sample(one: Instance, part: str, at: float) -> Sample | None:
+    try:
+        family = [psutil.Process(pid) for pid in one.pids(part)]
+        return Sample(
+            at,
+            tuple(process.pid for process in family),
+            sum(process.memory_info().rss for process in family),
+            sum(process.num_fds() for process in family),
+            sum(process.num_threads() for process in family),
+        )
+    except (psutil.NoSuchProcess, KeyError):
+        return None
+
+
+def restarts(samples: list[Sample]) -> list[float]:
+    """Return when the processes were others than before."""
+    return [
+        later.at
+        for earlier, later in pairwise(samples)
+        if earlier.processes != later.processes
+    ]
+
+
+def second_half(samples: list[Sample]) -> list[Sample]:
+    """Return what was seen once everything was warm."""
+    return samples[len(samples) // 2 :]
+
+
+def growth(samples: list[Sample]) -> float:
+    """Return percent of resident memory an hour, in the second half.
+
+    The median of the slopes between all pairs (Theil and Sen), which a few peaks do not
+    bend.
+    """
+    warm = second_half(samples)[:: max(1, len(samples) // 400)]
+    slopes = [
+        (b.resident - a.resident) / (b.at - a.at)
+        for place, a in enumerate(warm)
+        for b in warm[place + 1 :]
+    ]
+    if not slopes:
+        return 0.0
+    middle = statistics.median(one.resident for one in warm)
+    return statistics.median(slopes) * 3600 / middle * 100
