@@ -26,6 +26,7 @@ PAUSE = 0.0 if FACTOR > 1 else 0.3
 KILLS = 60 if FACTOR > 1 else 1
 RESTARTS = 10 if FACTOR > 1 else 1
 REQUESTS = 20_000 if FACTOR > 1 else 50
+FILES = 300
 TORTURE = 600 if FACTOR > 1 else 25
 
 
@@ -92,6 +93,32 @@ def _line(stack: Stack, name: str) -> dict[str, object] | None:
             if name in line:
                 return dict(json.loads(line))
     return None
+
+
+def test_the_job_of_a_killed_worker_goes_on_elsewhere(stack: Stack) -> None:
+    """A scrub that one instance began is ended by another, from where it was."""
+    first, *others = stack.instances
+    person = Client(stack.url).register("scrubbed")
+    folder = person.root()
+    for number in range(FILES):
+        person.put(folder, f"{number}", os.urandom(2000)).expect(201)
+    for one in others:
+        one.kill_part("worker")
+    first.flask("array", "scrub", "--check")
+    ask = "SELECT state, done_objects, total_objects, takeovers FROM jobs ORDER BY id"
+
+    def row() -> tuple[object, ...]:
+        return stack.postgres.ask(f"{ask} DESC LIMIT 1")[0]
+
+    until(lambda: row()[1], 60, 0.02, "a first step of the scrub")
+    first.kill_part("worker")
+    state, done, total, _ = row()
+    assert state == "running" and done < total, "too fast to be killed in the middle"
+    for one in stack.instances:
+        one.start_part("worker")
+    until(lambda: row()[0] == "done", 120, 0.2, "the end of the scrub")
+    _, done, total, takeovers = row()
+    assert done == total and takeovers == 1
 
 
 def test_another_secret_key_does_not_start(stack: Stack) -> None:

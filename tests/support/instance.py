@@ -95,19 +95,27 @@ class Instance:
     def launch(self) -> None:
         """Prepare and start everything."""
         self.run("-m", "deploy.prepare")
-        with self.log.open("ab") as log:
-            for name in self.parts:
-                command, own = PARTS[name]
-                self.processes[name] = subprocess.Popen(
-                    command,
-                    stdout=subprocess.DEVNULL,
-                    stderr=log,
-                    stdin=subprocess.DEVNULL,
-                    env=self.environment(own),
-                    cwd=ROOT,
-                    start_new_session=True,
-                )
+        for name in self.parts:
+            self.start_part(name)
         self.nginx.start()
+
+    def start_part(self, name: str) -> None:
+        """Start the pages, the transfers or the worker."""
+        command, own = PARTS[name]
+        with self.log.open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=self.environment(own),
+                cwd=ROOT,
+                start_new_session=True,
+            )
+
+    def kill_part(self, name: str) -> None:
+        """End one of them with SIGKILL, and all that it started."""
+        _kill_family(self.processes.pop(name))
 
     def run(self, *arguments: str) -> str:
         """Run a command of Python with its settings, and return what it says."""
