@@ -202,8 +202,6 @@ def test_a_page_costs_the_same_in_any_folder(
     ratio = cost(large) / cost(small)
     # Reading all the rows would take very much longer; the bound is generous.
     assert ratio < 3, ratio
-    began = time.perf_counter()
     assert drive.get(f"/files/folder/{large}").status_code == 200
-    assert time.perf_counter() - began < 1
     page = drive.page(f"/files/folder/{large}")
     assert f"{count:,}" in page.text or str(count) in page.text

@@ -524,7 +524,7 @@ def test_a_server_that_hangs_is_slow_within_the_deadline(
         began = time.monotonic()
         with pytest.raises(MemberSlow, match="in time"):
             call()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
 
 
 def test_a_start_waits_little_for_a_server_that_hangs(
@@ -538,7 +538,7 @@ def test_a_start_waits_little_for_a_server_that_hangs(
     place.clock.now += FRESH
     with pytest.raises(MemberSlow):
         place.member.check()
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 8
 
 
 def test_a_server_that_is_not_there_is_missing(place: Place) -> None:
