@@ -24,7 +24,7 @@ PRICES = {
     "public IPv4 address, an hour": 0.005,
     "load balancer, an hour": 0.0225,
     "load balancer, an LCU and hour": 0.008,
-    "db.t4g.small in two zones, an hour": 0.065,
+    "db.t4g.medium in two zones, an hour": 0.129,
     "database storage in two zones, a GB and month": 0.23,
     "S3 Standard, a GB and month": 0.023,
     "S3, 1000 PUT": 0.005,
@@ -38,7 +38,7 @@ PRICES = {
 }
 """US dollars."""
 
-INSTANCES, MEMBERS, DATA = 2, 4, 3
+INSTANCES, ZONES, MEMBERS, DATA = 2, 2, 4, 3
 PROCESSES = 3
 """That look at the members on an instance: pages, transfers, worker."""
 FILE = 4 * 10**6
@@ -90,7 +90,9 @@ def standing(public: bool) -> Iterator[Line]:
         yield Line("2 addresses", "2 x 730 h", INSTANCES * HOURS * address)
     else:
         hour = price["NAT gateway, an hour"] + price["public IPv4 address, an hour"]
-        yield Line("NAT gateway", "730 h with its address", HOURS * hour)
+        yield Line(
+            "2 NAT gateways", "2 x 730 h, each with an address", ZONES * HOURS * hour
+        )
     yield Line(
         "load balancer",
         "730 h, 1 LCU, 2 addresses",
@@ -104,7 +106,7 @@ def standing(public: bool) -> Iterator[Line]:
     yield Line(
         "database",
         "730 h in two zones, 20 GB",
-        HOURS * price["db.t4g.small in two zones, an hour"]
+        HOURS * price["db.t4g.medium in two zones, an hour"]
         + 20 * price["database storage in two zones, a GB and month"],
     )
     yield Line("2 secrets", "", 2 * price["secret, a month"])

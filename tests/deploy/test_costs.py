@@ -40,7 +40,7 @@ def test_the_sum_is_that_of_the_lines() -> None:
 
 def test_what_is_far_costs_traffic_and_no_gateway() -> None:
     near, far = costs.table(apart=False), costs.table(apart=True)
-    assert "NAT gateway" in near
+    assert "| 2 NAT gateways | 2 x 730 h" in near
     assert "between regions" not in near
     assert "NAT gateway" not in far
     assert "between regions" in far

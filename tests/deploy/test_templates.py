@@ -1,16 +1,21 @@
 """What moto does not make of the templates, read from the templates themselves."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click import Group
+from flask import Flask
 
 from deploy import cloudwatch, costs
+from storage.db import engine_options
 from support.templates import MEMBER, SITE, of_type, plain, statements
 
 BUCKET = "AWS::S3::Bucket"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "deploy-aws.md"
 OPTIMIZED = "658327ea-f89d-4fab-a63d-7e88639e58f6"
 """CloudFront's managed policy CachingOptimized."""
 
@@ -58,7 +63,9 @@ def test_every_bucket_is_closed_and_stays(template: dict[str, Any]) -> None:
             if "NoncurrentVersionExpiration" in rule
         ] == [{"Ref": "KeepVersionsDays"}]
         whole = template["Resources"][name]
-        assert whole["DeletionPolicy"] == whole["UpdateReplacePolicy"] == "Retain"
+        # Only a stack that never came to be takes its empty buckets along.
+        assert whole["DeletionPolicy"] == "RetainExceptOnCreate"
+        assert whole["UpdateReplacePolicy"] == "Retain"
 
 
 def test_every_bucket_refuses_what_is_not_tls(template: dict[str, Any]) -> None:
@@ -147,6 +154,8 @@ def test_the_load_balancer_lets_uploads_end(site: dict[str, Any]) -> None:
     known = attributes(group["TargetGroupAttributes"])
     delay = known["deregistration_delay.timeout_seconds"]
     assert delay == {"Ref": "LongestUploadSeconds"}
+    # Two hosts, one after the other, within the hour that `deploy` waits.
+    assert site["Parameters"]["LongestUploadSeconds"]["Default"] == 900
     assert known["load_balancing.algorithm.type"] == "least_outstanding_requests"
     assert known["stickiness.enabled"] == "false"
     balancer = of_type(site, "AWS::ElasticLoadBalancingV2::LoadBalancer")["Balancer"]
@@ -155,6 +164,28 @@ def test_the_load_balancer_lets_uploads_end(site: dict[str, Any]) -> None:
     assert known["routing.http.desync_mitigation_mode"] == "defensive"
     # Nginx keeps a connection for 75 s: the load balancer has to be first.
     assert int(known["idle_timeout.timeout_seconds"]) < 75
+
+
+def test_each_zone_has_its_own_way_out(site: dict[str, Any]) -> None:
+    """The loss of a zone takes nothing from the instances in the other one."""
+    tables = of_type(site, "AWS::EC2::SubnetRouteTableAssociation")
+    routes = of_type(site, "AWS::EC2::Route").values()
+    gateways = of_type(site, "AWS::EC2::NatGateway")
+    assert len(gateways) == 2
+    for zone in "AB":
+        here = tables[f"PrivateRoutes{zone}"]
+        assert here["SubnetId"] == {"Ref": f"Private{zone}"}
+        table = here["RouteTableId"]
+        (way,) = [row for row in routes if row["RouteTableId"] == table]
+        gateway = gateways[way["NatGatewayId"]["Ref"]]
+        assert gateway["SubnetId"] == {"Ref": f"Public{zone}"}
+        # Buckets of the region are reached without it, from either.
+        endpoint = of_type(site, "AWS::EC2::VPCEndpoint")["BucketsEndpoint"]
+        assert table in endpoint["RouteTableIds"]
+    subnets = of_type(site, "AWS::EC2::Subnet")
+    for zone in "AB":
+        place = subnets[f"Private{zone}"]["AvailabilityZone"]
+        assert place == subnets[f"Public{zone}"]["AvailabilityZone"]
 
 
 def test_secrets_are_made_and_never_given(site: dict[str, Any]) -> None:
@@ -194,8 +225,12 @@ def test_alarms_look_at_what_is_put(site: dict[str, Any]) -> None:
     assert own == set(cloudwatch.numbers(text + "\n"))
     for row in alarms.values():
         assert row["AlarmActions"] == row["OKActions"] == [{"Ref": "Alarms"}]
-    # No word of the array is no good news; all else may be silent.
-    assert alarms["DegradedAlarm"]["TreatMissingData"] == "breaching"
+    # Where silence is bad news, the first instances come before the alarm.
+    silence = {n for n, r in alarms.items() if r["TreatMissingData"] == "breaching"}
+    assert silence == {"DegradedAlarm", "DamagedAlarm", "InstancesAlarm"}
+    for name in silence:
+        assert site["Resources"][name]["DependsOn"] == "Group"
+        assert alarms[name]["EvaluationPeriods"] == 3
     assert {row["MetricName"] for row in alarms.values()} >= {
         "HTTPCode_Target_5XX_Count",
         "HTTPCode_ELB_5XX_Count",
@@ -213,3 +248,89 @@ def test_new_instances_come_before_old_ones_go(site: dict[str, Any]) -> None:
     assert group["CreationPolicy"]["ResourceSignal"]["Count"] == {"Ref": "Instances"}
     version = group["Properties"]["LaunchTemplate"]["Version"]
     assert version == {"Fn::GetAtt": ["Template", "LatestVersionNumber"]}
+    (rule,) = site["Rules"]["RoomForAnUpdate"]["Assertions"]
+    same = {"Fn::Equals": [{"Ref": "MostInstances"}, {"Ref": "Instances"}]}
+    assert rule["Assert"] == {"Fn::Not": [same]}
+
+
+def test_who_drains_is_not_ended(site: dict[str, Any]) -> None:
+    """With ELB, Auto Scaling would end whoever answers 503 on purpose."""
+    group = site["Resources"]["Group"]["Properties"]
+    assert group["HealthCheckType"] == "EC2"
+    # An alarm says instead that somebody stays away.
+    alarm = of_type(site, "AWS::CloudWatch::Alarm")["InstancesAlarm"]
+    assert alarm["MetricName"] == "HealthyHostCount"
+    assert alarm["Threshold"] == {"Ref": "Instances"}
+    assert site["Outputs"]["Group"]["Value"] == {"Ref": "Group"}
+
+
+def test_an_instance_that_nobody_waits_for_is_no_error(
+    site: dict[str, Any], tmp_path: Path
+) -> None:
+    """A signal is refused outside of an update; the script runs with `set -e`."""
+    text = site["Resources"]["Template"]["Properties"]["LaunchTemplateData"]
+    script = text["UserData"]["Fn::Base64"]["Fn::Sub"][0]
+    last = script.rstrip().splitlines()[-1]
+    assert last.startswith("say SUCCESS")
+    for told in ("true", "false"):
+        known = f"set -euo pipefail\ntrap 'echo FAILURE' ERR\nsay() {{ {told}; }}\n"
+        done = subprocess.run(
+            ["bash", "-c", known + last], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0
+        assert "FAILURE" not in done.stdout
+
+
+def test_a_snapshot_and_what_it_says_itself_are_never_given_together(
+    site: dict[str, Any],
+) -> None:
+    row = of_type(site, "AWS::RDS::DBInstance")["Database"]
+    nothing = {"Ref": "AWS::NoValue"}
+    from_it = {"Fn::If": ["FromSnapshot", {"Ref": "DatabaseSnapshot"}, nothing]}
+    assert row["DBSnapshotIdentifier"] == from_it
+    for name in (
+        "AllocatedStorage",
+        "DBName",
+        "EngineVersion",
+        "MasterUsername",
+        "StorageEncrypted",
+    ):
+        assert row[name]["Fn::If"][:2] == ["FromSnapshot", nothing], name
+    # The secret is a new one, so the password has to be set in any case.
+    assert "Fn::If" not in row["MasterUserPassword"]
+    assert site["Parameters"]["DatabaseSnapshot"]["Default"] == ""
+
+
+def test_the_database_has_room_for_all_pools(site: dict[str, Any]) -> None:
+    options = engine_options("postgresql+psycopg://h/d")
+    most = options["pool_size"] + options["max_overflow"]
+    known = site["Parameters"]
+    asked = known["Instances"]["Default"] * costs.PROCESSES * most
+    allowed = {"db.t4g.small": 225, "db.t4g.medium": 450}
+    assert asked < allowed[known["DatabaseClass"]["Default"]]
+    assert f"{known['DatabaseClass']['Default']} in two zones, an hour" in costs.PRICES
+
+
+def test_the_page_names_what_there_is(site: dict[str, Any], sqlite_app: Flask) -> None:
+    page = PAGE.read_text("utf-8")
+    parts = set(re.findall(r"part ([A-Z]\w+)", page)) - {"NAME"}
+    assert {"Database", "DatabaseSecret", "Group", "SecretKey"} <= parts
+    assert parts <= set(site["Resources"])
+    blocks = "\n".join(re.findall(r"```\n(.*?)```", page, re.S))
+    given = set(re.findall(r"(?<![-\w])([A-Z][a-z]+[A-Za-z0-9]*)=", blocks))
+    known = {*site["Parameters"], *plain(MEMBER)["Parameters"]}
+    assert given - {"Name", "Values", "ProxyCommand"} <= known
+    for group, command in re.findall(r"sudo holdfast (\w+) (\w+)", page):
+        found = sqlite_app.cli.commands[group]
+        assert isinstance(found, Group)
+        assert command in found.commands, f"{group} {command}"
+
+
+def test_the_page_has_a_row_for_every_parameter(site: dict[str, Any]) -> None:
+    page = PAGE.read_text("utf-8")
+    required = {n for n, row in site["Parameters"].items() if "Default" not in row}
+    rows = "\n".join(re.findall(r"^\| (`.*?) \|", page, re.M))
+    for name in set(site["Parameters"]) - required - {"Member2", "Member3"}:
+        assert f"`{name}`" in rows, name
+    for name in required:
+        assert f"{name}=" in page, name

@@ -127,7 +127,8 @@ class Stack:
         policy = found["PolicyDocument"]
         if isinstance(policy, str):  # moto hands out what Python calls it
             policy = ast.literal_eval(policy)
-        return {row["Sid"]: row for row in policy["Statement"]}
+        # Where CloudFormation leaves a statement out, moto leaves nothing in its place.
+        return {row["Sid"]: row for row in policy["Statement"] if row}
 
 
 def environment(script: str, file: str) -> dict[str, str]:
