@@ -55,7 +55,7 @@ soak: $(DEV) ## the long runs, all or one: make soak PART=power
 		$(MAKE) --no-print-directory soak-$$part || failed="$$failed $$part"; \
 	done; test -z "$$failed" || { echo "Failed:$$failed"; exit 1; }
 
-soak-stack soak-long: WORKERS := 0 # one deployment at a time
+soak-stack soak-long: WORKERS := 0 -s # one deployment at a time, and its figures at once
 soak-%:
 	@echo "== $*"
 	@SOAK=$${SOAK:-20} HOLDFAST_TEST_KILLS=$${HOLDFAST_TEST_KILLS:-1000} \
