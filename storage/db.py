@@ -7,8 +7,10 @@ somebody else wrote in between.
 """
 
 import logging
+import random
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -24,6 +26,9 @@ from sqlalchemy.orm import DeclarativeBase, Session, scoped_session
 from sqlalchemy.types import TypeDecorator
 
 BUSY_SECONDS = 10
+CROWDED_SECONDS = 10.0
+"""How long a request waits for a place among the connections that PostgreSQL allows."""
+_CROWDED = ("too many clients", "too many connections", "slots are reserved")
 _PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
@@ -227,11 +232,31 @@ def _drop_if_damaged(context: ExceptionContext) -> None:
     context.invalidate_pool_on_disconnect = False
 
 
+def _connect_when_there_is_room(
+    dialect: Dialect, _: object, arguments: list[Any], named: dict[str, Any]
+) -> Any:
+    """Connect, and wait for a place where others have taken all of them.
+
+    libpq has no code for a refused connection, only the server's words (those of
+    PostgreSQL's `postinit.c` and `proc.c`); in another language nobody waits.
+    """
+    ends = time.monotonic() + CROWDED_SECONDS
+    while True:
+        try:
+            return dialect.connect(*arguments, **named)
+        except dialect.loaded_dbapi.OperationalError as error:
+            crowded = any(words in str(error) for words in _CROWDED)
+            if not crowded or time.monotonic() > ends:
+                raise
+        time.sleep(random.uniform(0.02, 0.2))  # noqa: S311 - so that they don't meet
+
+
 def engine_options(url: str) -> dict[str, Any]:
     """Return how to connect to the database at `url`."""
     options: dict[str, Any] = {
-        "pool_size": 16,
-        "max_overflow": 48,
+        # What is kept open while idle is taken from the other instances.
+        "pool_size": 8,
+        "max_overflow": 56,
         # An error's text goes to the log, and parameters can be secrets.
         "hide_parameters": True,
     }
@@ -245,6 +270,7 @@ def watch(engine: Engine) -> None:
     """Make every connection of `engine` follow the rules of this module."""
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _emit_begin)
+    event.listen(engine, "do_connect", _connect_when_there_is_room)
     event.listen(engine, "handle_error", _drop_if_damaged)
 
 

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.timeout(300 * FACTOR)
 NAMES = ("first", "second", "third")
 CLIENTS = 64 if FACTOR > 1 else 16
 OPERATIONS = 50_000 if FACTOR > 1 else 400
+GIVEN_UP = 504
+"""What the balancer says after a minute: 64 people are many for two processors."""
 ROUNDS = 40 if FACTOR > 1 else 3
 KIB = 1024
 VALUES = (START, "0", "1", "2", "3")
@@ -148,12 +150,21 @@ class Crowd:
             name = dice.choice(NAMES)
             if dice.random() < 0.3:
                 body = self._body(name, str(number), os.urandom(8).hex())
-                with self.seen.writing(name, _digest(body)):
-                    put = twin.put(self.folder, name, body, replace=True)
-                    assert put.status in (200, 201), put.text
+                self._write(twin, name, body)
             else:
                 self.seen.read(name, lambda name=name: _fetch(twin, self.ids[name]))
         twin.close()
+
+    def _write(self, twin: Client, name: str, body: bytes) -> None:
+        """Upload; what the balancer gave up on may have happened all the same."""
+        try:
+            with self.seen.writing(name, _digest(body)):
+                put = twin.put(self.folder, name, body, replace=True)
+                if put.status == GIVEN_UP:
+                    raise TimeoutError
+                assert put.status in (200, 201), put.text
+        except TimeoutError:
+            self.asked["given up"] += 1
 
 
 def _digest(body: bytes) -> str:
@@ -191,6 +202,7 @@ def _all_at_once(people: list[Client], ask: Callable[[Client], int]) -> Counter[
 def crowd(stack: Stack) -> Iterator[list[Client]]:
     """The same person many times, each at the instance that is next."""
     person = Client(stack.url).register(f"crowd-{os.urandom(3).hex()}")
+    assert person.token
     people = []
     for number in range(CLIENTS):
         twin = Client(stack.instances[number % stack.count].url)
@@ -216,7 +228,9 @@ def test_files_are_registers_while_two_instances_scrub(stack: Stack) -> None:
     assert crowd.seen.anomalies() == []
     history = crowd.seen.history
     writes = sum(one.is_write for one in history)
-    assert len(history) == OPERATIONS + len(NAMES) and writes > OPERATIONS // 5
+    given_up = crowd.asked["given up"]
+    assert len(history) + given_up == OPERATIONS + len(NAMES)
+    assert writes > OPERATIONS // 5 and given_up <= OPERATIONS // 1000
     for one in said:
         assert "0 unreachable" in one.result(), one.result()
     print(

@@ -43,11 +43,15 @@ class Postgres:
 
     def ask(self, query: str, *values: object, database: str = NAME) -> list[tuple]:
         """Run one statement and return its rows."""
-        address = make_url(self._uri).set(database=database)
-        uri = address.render_as_string(hide_password=False)
-        with psycopg.connect(uri, autocommit=True, application_name="test") as link:
+        with self.link(database) as link:
             cursor = link.execute(query, values)  # type: ignore[call-overload]
             return cursor.fetchall() if cursor.description else []
+
+    def link(self, database: str = NAME) -> psycopg.Connection:
+        """Open a connection of the test's own."""
+        address = make_url(self._uri).set(database=database)
+        uri = address.render_as_string(hide_password=False)
+        return psycopg.connect(uri, autocommit=True, application_name="test")
 
     def cut(self) -> int:
         """End every connection of the program, whatever it does; return how many."""

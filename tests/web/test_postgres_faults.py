@@ -4,10 +4,14 @@ Every answer meanwhile is right or an honest 503, the same processes go on when 
 database is back, and all that was acknowledged is there.
 """
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from support.busy import Crowd, nothing_leaked, refusal
@@ -65,6 +69,36 @@ def processes(site: Served) -> Iterator[None]:
     before = site.server.web_pids(), site.server.worker_pid()
     yield
     assert (site.server.web_pids(), site.server.worker_pid()) == before
+
+
+@pytest.fixture
+def full(durable: Postgres) -> Iterator[list[psycopg.Connection]]:
+    """All connections that the server allows are somebody else's; closed in the end."""
+    others: list[psycopg.Connection] = []
+    durable.cut()
+    with suppress(psycopg.OperationalError):
+        while True:
+            others.append(durable.link())
+    yield others
+    for one in others:
+        one.close()
+
+
+@pytest.mark.usefixtures("processes")
+def test_who_finds_the_database_full_waits_for_a_place(
+    crowd: Crowd, full: list[psycopg.Connection]
+) -> None:
+    """Other instances took them all: their requests end soon, and this one goes on."""
+    assert len(full) > 20
+    person = crowd.people[0].person.twin()
+    with ThreadPoolExecutor(1) as pool:
+        page = pool.submit(person.get, "/files/")
+        time.sleep(1.5)
+        assert not page.done(), page.result().text
+        for one in full:
+            one.close()
+        page.result(30).expect(200)
+    person.close()
 
 
 @pytest.mark.usefixtures("processes")
