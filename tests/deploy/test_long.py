@@ -22,8 +22,8 @@ from support.traffic import Traffic
 from support.usage import Usage, growth, restarts, second_half
 
 LONG = FACTOR > 1
-SECONDS = float(os.environ.get("LONG_SECONDS", "3600" if LONG else "20"))
-EVERY = 20.0 if LONG else 4.0
+SECONDS = float(os.environ.get("LONG_SECONDS", "3600" if LONG else "30"))
+EVERY = 20.0 if LONG else 3.0
 SETTINGS = {"PURGE_GRACE_SECONDS": "30"}
 pytestmark = pytest.mark.timeout(SECONDS * 2 + 900)
 MOST_GROWTH = 2.0

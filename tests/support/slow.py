@@ -13,8 +13,8 @@ from pathlib import Path
 
 FILE = Path(__file__).resolve().parent.parent / "slow.txt"
 SECONDS = 3.0
-SHARE = 0.2
-"""Of the gates, which take one of them; drawn anew for each test."""
+SHARE = 0.15
+"""Of them a gate takes; drawn anew for each test."""
 EACH_TIME = (
     "tests/proof/",
     "tests/raid/test_array_machine.py",

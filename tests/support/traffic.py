@@ -132,7 +132,7 @@ class Person:
         }
         for step in steps:
             path = f"/files/file/{entry}/{step}"
-            answer = self._ask(step, "POST", path, b"", headers)
+            answer = self._ask(step, "POST", path, b"confirm=yes", headers)
             if answer is None:
                 self.perhaps.add(name)
                 return
