@@ -18,6 +18,12 @@ from sqlalchemy.engine import make_url
 
 NAME = "holdfast"
 
+CUT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE application_name = 'holdfast'"
+)
+"""Ends every connection of the program, a row for each."""
+
 
 class Postgres:
     """One server with one empty database, on a socket of its own."""
@@ -55,11 +61,7 @@ class Postgres:
 
     def cut(self) -> int:
         """End every connection of the program, whatever it does; return how many."""
-        query = (
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE application_name = 'holdfast'"
-        )
-        return len(self.ask(query))
+        return len(self.ask(CUT))
 
     def cut_writers(self) -> int:
         """End the connections that are inside a transaction; return how many."""

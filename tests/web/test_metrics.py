@@ -131,7 +131,7 @@ def test_a_process_that_died_has_no_gauges(site: Watched) -> None:
         head = f"PUT {path} HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n"
         head += f"Cookie: {cookies}\r\nX-CSRFToken: {person.token}\r\n"
         link.sendall(f"{head}Content-Length: 50000000\r\n\r\n".encode() + bytes(100))
-        until(lambda: site.scrape()[name] == 1, what="the upload is counted")
+        until(lambda: site.scrape().get(name) == 1, what="the upload is counted")
         [pid] = [
             pid for pid in site.server.web_pids() if site.counted_by(pid).get(name)
         ]

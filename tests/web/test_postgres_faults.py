@@ -17,7 +17,7 @@ import pytest
 from support.busy import Crowd, nothing_leaked, refusal
 from support.client import JSON
 from support.database import SECRET_KEY
-from support.postgres import Postgres
+from support.postgres import CUT, Postgres
 from support.site import Site, until
 from support.soak import times
 
@@ -74,11 +74,16 @@ def processes(site: Served) -> Iterator[None]:
 @pytest.fixture
 def full(durable: Postgres) -> Iterator[list[psycopg.Connection]]:
     """All connections that the server allows are somebody else's; closed in the end."""
-    others: list[psycopg.Connection] = []
-    durable.cut()
-    with suppress(psycopg.OperationalError):
-        while True:
-            others.append(durable.link())
+    others = [durable.link()]
+
+    def taken() -> bool:
+        """Take what is free, and tell whether nothing is left to the program."""
+        with suppress(psycopg.OperationalError):
+            while True:
+                others.append(durable.link())
+        return not others[0].execute(CUT).fetchall()
+
+    until(taken, 30, 0.1, "every connection is taken")
     yield others
     for one in others:
         one.close()
