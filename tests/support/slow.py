@@ -13,7 +13,7 @@ from pathlib import Path
 
 FILE = Path(__file__).resolve().parent.parent / "slow.txt"
 SECONDS = 3.0
-SHARE = 0.15
+SHARE = 0.1
 """Of them a gate takes; drawn anew for each test."""
 EACH_TIME = (
     "tests/proof/",
