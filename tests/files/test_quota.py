@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from files import uploads
 from files.errors import OverQuota, TooLarge
+from files.quota import charge, room_of
 from storage.db import db, release
 from storage.words import filesize
 from support.drive import Drive, check_books, code
@@ -41,6 +42,21 @@ def used(drive: Drive) -> int:
         count = db.session.get_one(User, drive.user_id).used_bytes
         release()
         return count
+
+
+def test_the_last_room_is_taken_once_whatever_was_known_before(roomy: Drive) -> None:
+    """Somebody else took most of the room after it was looked at."""
+    from auth.models import User
+
+    with roomy.person.app.app_context():
+        user = db.session.get_one(User, roomy.user_id)
+        assert room_of(user) == 10 * MB
+        charge(db.session, user, 8 * MB)
+        with pytest.raises(OverQuota):
+            charge(db.session, user, 3 * MB)
+        charge(db.session, user, 2 * MB)
+        db.session.rollback()
+        release()
 
 
 class Untouched(io.RawIOBase):

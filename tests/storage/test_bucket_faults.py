@@ -130,6 +130,8 @@ def _request(operation: str) -> str:
 
 def _once(kind: str, operation: str) -> set[type[MemberError] | None]:
     """Return what may come of a fault in the request of a verb; None is no error."""
+    if (operation, kind) == ("set_aside", "expired"):
+        return {None}  # a copy that is answered with a 400 is read and stored instead
     if kind in SAID:
         only_the_verb = DENIED if kind == "denied" else {}
         return {only_the_verb.get(operation, SAID[kind])}
