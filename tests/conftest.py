@@ -5,7 +5,7 @@ leaves the second out; the gate takes a quarter of those on PostgreSQL, drawn an
 time, a soak takes all), `sqlite_app` the same on SQLite only. Both have four members.
 `client` is a stranger; `alice`, `bob` and `admin` are signed in to `app`.
 
-Tests that take long (`tests/slow.txt`) are taken by one gate of five, each drawn by
+Tests that take long (`tests/slow.txt`) are taken by one gate of ten, each drawn by
 itself, and all of them by `make whole` and by whoever names one.
 """
 

@@ -127,7 +127,7 @@ MUTANTS = (
         "storage/db.py",
         '"synchronous=FULL"',
         '"synchronous=NORMAL"',
-        "tests/web/test_database.py",
+        "tests/web/test_database.py::test_sqlite_is_set_to_be_durable",
     ),
     # -- a member
     Mutant(
@@ -340,7 +340,8 @@ MUTANTS = (
         "files/quota.py",
         "        change = change.where(User.used_bytes + amount <= quota)\n",
         "        change = change.where(User.used_bytes <= quota)\n",
-        "tests/files/test_quota.py",
+        "tests/files/test_quota.py"
+        "::test_the_last_room_is_taken_once_whatever_was_known_before[sqlite]",
     ),
     # -- deleting
     Mutant(

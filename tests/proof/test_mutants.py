@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from support.slow import named
 from support.soak import seed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +36,8 @@ def test_its_anchor_stands_in_the_source_once(mutant: table.Mutant) -> None:  # 
     compile(run.text_of(mutant), mutant.file, "exec")
     for node in mutant.tests.split():
         path, _, test = node.partition("::")
+        # Of a file's slow tests a gate takes few: who is to notice is named then.
+        assert test or not any(name.startswith(f"{path}::") for name in named())
         assert f"def {test.partition('[')[0]}" in (ROOT / path).read_text()
 
 
