@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 from math import ceil
 
 from flask import current_app
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 
 from auth.errors import Throttled
 from auth.models import LoginFailure
 from auth.rows import Rows, change
-from storage.db import transaction, utcnow
+from storage.db import take_turn, transaction, utcnow
 
 WINDOW = timedelta(minutes=15)
 SKEW = timedelta(minutes=1)
@@ -35,7 +35,7 @@ def reserve(account: str, address: str) -> list[int]:
     )
     with transaction() as rows:
         for scope, key, limit in wanted:
-            _lock(rows, scope + key)
+            take_turn(rows, scope + key)
             _refuse_over(rows, scope, key, limit)
         now = utcnow()
         failures = [LoginFailure(scope=s, key=k, at=now) for s, k, _ in wanted]
@@ -62,15 +62,6 @@ def _refuse_over(rows: Rows, scope: str, key: str, limit: int) -> None:
     )
     if deciding is not None:
         raise Throttled(max(1, ceil((deciding + WINDOW - now).total_seconds())))
-
-
-def _lock(rows: Rows, name: str) -> None:
-    # SQLite has one writer anyway. PostgreSQL would let two transactions count at the
-    # same time, neither seeing the other's row.
-    if rows.get_bind().dialect.name == "postgresql":
-        raw = hashlib.sha256(name.encode()).digest()[:8]
-        number = int.from_bytes(raw, "big", signed=True)
-        rows.execute(select(func.pg_advisory_xact_lock(number)))
 
 
 def forgive(attempt: list[int]) -> None:

@@ -16,7 +16,7 @@ from auth.models import User
 from files.errors import NameTaken, NotFound, TooDeep
 from files.models import FILE, FOLDER, Entry
 from files.names import numbered, sort_key
-from storage.db import utcnow
+from storage.db import take_turn, utcnow
 
 MAX_DEPTH = 100
 _BATCH = 500
@@ -34,7 +34,11 @@ def checked_id(entry_id: str) -> str:
 
 
 def lock_owner(session: AnySession, user_id: int) -> User:
-    """Lock the user's row: from here on this transaction alone changes the tree."""
+    """Lock the user's row: from here on this transaction alone changes the tree.
+
+    Others have it in the order in which they asked.
+    """
+    take_turn(session, f"tree {user_id}")
     query = select(User).where(User.id == user_id).with_for_update()
     user = session.scalars(
         query, execution_options={"populate_existing": True}

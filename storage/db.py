@@ -6,6 +6,7 @@ once, because a reader that turns into a writer half-way is refused by SQLite wh
 somebody else wrote in between.
 """
 
+import hashlib
 import logging
 import random
 import sqlite3
@@ -19,7 +20,7 @@ from typing import Any
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session as FlaskSession
-from sqlalchemy import Connection, DateTime, Dialect, MetaData, event
+from sqlalchemy import Connection, DateTime, Dialect, MetaData, event, func, select
 from sqlalchemy.engine import Engine, ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Session, scoped_session
@@ -169,6 +170,19 @@ def snapshot_options(dialect: Dialect) -> dict[str, str]:
 def lost_a_race(error: DBAPIError) -> bool:
     """Tell whether a transaction failed only because another one came first."""
     return getattr(error.orig, "sqlstate", None) == "40001"
+
+
+def take_turn(session: Session | scoped_session[Any], name: str) -> None:
+    """Wait for those who asked for a name before, until their transactions end.
+
+    PostgreSQL has its waiters for a row look for the newest version of it each time
+    that it is changed, and whoever comes later can be there first; for a name they
+    queue. SQLite has one writer anyway.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        raw = hashlib.sha256(name.encode()).digest()[:8]
+        number = int.from_bytes(raw, "big", signed=True)
+        session.execute(select(func.pg_advisory_xact_lock(number)))
 
 
 @contextmanager

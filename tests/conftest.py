@@ -1,8 +1,9 @@
 """What every test may ask for: an application on each database, and its people.
 
 `app` is the whole application on SQLite and again on PostgreSQL (`@pytest.mark.sqlite`
-leaves the second out; the gate takes a quarter of those on PostgreSQL, drawn anew each
-time, a soak takes all), `sqlite_app` the same on SQLite only. Both have four members.
+and `@pytest.mark.postgresql` leave the other one out; the gate takes a quarter of those
+on PostgreSQL, drawn anew each time, a soak takes all), `sqlite_app` the same on SQLite
+only. Both have four members.
 `client` is a stranger; `alice`, `bob` and `admin` are signed in to `app`.
 
 Tests that take long (`tests/slow.txt`) are taken by one gate of ten, each drawn by
@@ -35,7 +36,8 @@ CI = os.environ.get("CI") == "true"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Name the markers."""
-    config.addinivalue_line("markers", "sqlite: run with SQLite only")
+    for kind in ("sqlite", "postgresql"):
+        config.addinivalue_line("markers", f"{kind}: run with this database only")
 
 
 def pytest_report_header() -> str:
@@ -70,8 +72,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what uses `app` on both databases, unless it is marked."""
     if "database_kind" in metafunc.fixturenames:
         kinds = ["sqlite"]
-        marked = metafunc.definition.get_closest_marker("sqlite")
-        if marked is None and is_drawn(metafunc.definition.nodeid, 0.25):
+        test = metafunc.definition
+        if test.get_closest_marker("postgresql"):
+            kinds = ["postgresql"]
+        elif not test.get_closest_marker("sqlite") and is_drawn(test.nodeid, 0.25):
             kinds.append("postgresql")
         metafunc.parametrize("database_kind", kinds, indirect=True)
 

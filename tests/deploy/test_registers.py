@@ -165,6 +165,7 @@ class Crowd:
                     raise TimeoutError
                 assert put.status in (200, 201), put.text
         except TimeoutError:
+            twin.close()
             self.asked["given up"] += 1
 
 

@@ -4,9 +4,14 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from flask import Flask
+from sqlalchemy import text
 
+from files import quota, tree
+from storage.db import db, transaction
 from support.drive import Drive
+from support.site import until
 
 
 def at_once(
@@ -119,3 +124,36 @@ def test_the_first_visits_make_one_top_folder(
     for thread in threads:
         thread.join()
     assert len(set(roots)) == 1
+
+
+WAITING = text(
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+
+
+@pytest.mark.postgresql
+def test_nobody_is_overtaken_by_who_came_later(drive: Drive, app: Flask) -> None:
+    """However often the row that all of them wait for is changed meanwhile."""
+    many, order = 30, list[tuple[int, int]]()
+
+    def change_twice(number: int) -> None:
+        for turn in range(2):
+            with app.app_context(), transaction() as session:
+                user = tree.lock_owner(session, drive.user_id)
+                order.append((turn, number))
+                quota.charge(session, user, 1)
+                quota.charge(session, user, -1)
+
+    threads = [threading.Thread(target=change_twice, args=(n,)) for n in range(many)]
+    with app.app_context(), transaction() as session:
+        user = tree.lock_owner(session, drive.user_id)
+        with db.engine.connect() as link:
+            other = link.execution_options(isolation_level="AUTOCOMMIT")
+            for number, thread in enumerate(threads):
+                thread.start()
+                until(lambda n=number: other.scalar(WAITING) == n + 1, 30, 0.01)
+        quota.charge(session, user, 0)
+    for thread in threads:
+        thread.join()
+    assert order[:many] == [(0, number) for number in range(many)]
