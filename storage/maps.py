@@ -21,7 +21,7 @@ from raid.array import ArrayMap, SlotEntry, Waiting
 from raid.errors import ArrayReadOnly
 from raid.geometry import Level, shape_of
 from raid.superblock import MemberEntry, StoredState, Superblock
-from storage.db import transaction, utcnow
+from storage.db import take_turn, transaction, utcnow
 from storage.errors import NoArray
 from storage.models import ArrayRow, MemberRow
 
@@ -121,7 +121,11 @@ _LOCKED = select(
 
 
 def lock(session: AnySession) -> LockedMap:
-    """Read the map and keep everybody else from changing it until the end."""
+    """Read the map and keep everybody else from changing it until the end.
+
+    Others have it in the order in which they asked.
+    """
+    take_turn(session, "map")
     row = session.execute(_LOCK).one_or_none()
     if row is None:
         raise NoArray

@@ -9,6 +9,7 @@ from flask import Flask
 from sqlalchemy import text
 
 from files import quota, tree
+from storage import maps
 from storage.db import db, transaction
 from support.drive import Drive
 from support.site import until
@@ -132,28 +133,38 @@ WAITING = text(
 )
 
 
+def _change_tree(session: tree.AnySession, owner_id: int) -> None:
+    user = tree.lock_owner(session, owner_id)
+    quota.charge(session, user, 1)
+    quota.charge(session, user, -1)
+
+
+def _change_map(session: tree.AnySession, _: int) -> None:
+    maps.lock(session).touch()
+
+
 @pytest.mark.postgresql
-def test_nobody_is_overtaken_by_who_came_later(drive: Drive, app: Flask) -> None:
+@pytest.mark.parametrize("change", [_change_tree, _change_map])
+def test_nobody_is_overtaken_by_who_came_later(
+    drive: Drive, app: Flask, change: Callable[[tree.AnySession, int], None]
+) -> None:
     """However often the row that all of them wait for is changed meanwhile."""
-    many, order = 30, list[tuple[int, int]]()
+    many, order = 30, list[int]()
 
     def change_twice(number: int) -> None:
-        for turn in range(2):
+        for _ in range(2):
             with app.app_context(), transaction() as session:
-                user = tree.lock_owner(session, drive.user_id)
-                order.append((turn, number))
-                quota.charge(session, user, 1)
-                quota.charge(session, user, -1)
+                change(session, drive.user_id)
+                order.append(number)
 
     threads = [threading.Thread(target=change_twice, args=(n,)) for n in range(many)]
     with app.app_context(), transaction() as session:
-        user = tree.lock_owner(session, drive.user_id)
+        change(session, drive.user_id)
         with db.engine.connect() as link:
             other = link.execution_options(isolation_level="AUTOCOMMIT")
             for number, thread in enumerate(threads):
                 thread.start()
                 until(lambda n=number: other.scalar(WAITING) == n + 1, 30, 0.01)
-        quota.charge(session, user, 0)
     for thread in threads:
         thread.join()
-    assert order[:many] == [(0, number) for number in range(many)]
+    assert order[:many] == list(range(many))

@@ -343,6 +343,13 @@ MUTANTS = (
         "tests/files/test_quota.py"
         "::test_the_last_room_is_taken_once_whatever_was_known_before[sqlite]",
     ),
+    Mutant(
+        "who comes later changes a tree first",
+        "files/tree.py",
+        '    take_turn(session, f"tree {user_id}")\n',
+        "",
+        "tests/files/test_races.py::test_nobody_is_overtaken_by_who_came_later",
+    ),
     # -- deleting
     Mutant(
         "objects go before enough tombstones are there",
