@@ -75,10 +75,12 @@ class Progress:
         return ", ".join(filter(None, said))
 
     def _amount(self) -> str:
+        # What came while the job ran was done and not foreseen.
         if self.total > 0:
-            return f"{filesize(self.done)} of {filesize(self.total)}"
+            total = max(self.total, self.done)
+            return f"{filesize(self.done)} of {filesize(total)}"
         if self.total_objects > 0:
-            return f"{self.objects} of {self.total_objects} objects"
+            return f"{self.objects} of {max(self.total_objects, self.objects)} objects"
         return filesize(self.done) if self.done else f"{self.objects} objects"
 
 

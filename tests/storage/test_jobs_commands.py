@@ -194,7 +194,9 @@ def test_progress_in_words() -> None:
     assert half.words == "50 %, 50 MB of 100 MB, 5 MB a second, 10 seconds left"
     assert Progress(0, 0, 0.0, 0, 0).words == "0 objects"
     assert Progress(0, 0, 5.0, 1, 4).words == "25 %, 1 of 4 objects, 15 seconds left"
-    assert Progress(5, 4, 1.0, 0, 0).percent == 100.0
+    more = Progress(5000, 4000, 1.0, 0, 0)  # than there was when it began
+    assert (more.percent, more.words.split(", ")[1]) == (100.0, "5 kB of 5 kB")
+    assert Progress(0, 0, 1.0, 5, 4).words.startswith("100 %, 5 of 5 objects")
     spans = (1, 119, 120, 7200, 86400 * 2)
     words = ["1 second", "119 seconds", "2 minutes", "2 hours", "2 days"]
     assert [duration(seconds) for seconds in spans] == words
