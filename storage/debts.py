@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 
 from raid import repair
 from raid.array import Array
@@ -200,6 +200,14 @@ def pay(array: Array, stop: Stop = lambda: False) -> int:
     return paid
 
 
+def is_due(now: datetime) -> ColumnElement[bool]:
+    """Match debts whose time has come, and those that a wrong clock put off for long.
+
+    Not those that a payer has claimed: they are due again when it is through, or dead.
+    """
+    return (Debt.due_at <= now) | (Debt.due_at > now + _LATEST_DUE)
+
+
 def _claim(member: UUID) -> _Batch:
     """Take some of what is due to a member, unless another payer is faster.
 
@@ -207,13 +215,12 @@ def _claim(member: UUID) -> _Batch:
     """
     now = utcnow()
     batch = _Batch([], now + timedelta(seconds=CLAIM_SECONDS))
-    is_due = (Debt.due_at <= now) | (Debt.due_at > now + _LATEST_DUE)
     wanted = (
         select(Debt.id)
         .where(
             Debt.member_uuid == member,
             Debt.kind.in_([DebtKind.SHARD, DebtKind.MANIFEST]),
-            is_due,
+            is_due(now),
         )
         .order_by(Debt.blob, Debt.kind, Debt.segment)
         .limit(BATCH)
@@ -226,7 +233,7 @@ def _claim(member: UUID) -> _Batch:
         maps.lock(session)
         taken = session.execute(
             update(Debt)
-            .where(Debt.id.in_(ids), is_due)
+            .where(Debt.id.in_(ids), is_due(now))
             .values(due_at=batch.until)
             .returning(*_COLUMNS),
             execution_options={"synchronize_session": False},

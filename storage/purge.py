@@ -6,17 +6,22 @@ due -> tombstones are owed to every member      (rows, one transaction)
                                                 one that keeps them)
     -> all have: tombstones go, then the row
 
+Several workers do this side by side: each claims a few at a time.
+
 Tombstones never fill a member. Each stands where a manifest stood that is no smaller on
 the disk, they come in batches, and the reserve is there for a batch. A member that has
 no byte left gives its objects up without one, as soon as m+1 others hold theirs.
 """
 
 import logging
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, exists, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, tuple_, update
 
 from raid import repair
 from raid.array import Array
@@ -34,6 +39,10 @@ from storage.models import Blob, BlobState, Debt, DebtKind
 from storage.tombstones import begin_due
 
 BATCH = 64
+"""The most at once: disks take so many in a moment, buckets a few."""
+FIRST_BATCH = 8
+BATCH_SECONDS = 1.0
+"""A batch that took longer is followed by a smaller one: the worker has other work."""
 _LOG = logging.getLogger("holdfast.purge")
 _PLAIN = {"synchronize_session": False}
 
@@ -50,15 +59,19 @@ def run(array: Array, stop: debts.Stop = lambda: False) -> int:
     A member that fails is left alone for the rest of the round, so what only waits for
     it does not keep the others from their turn.
     """
-    ended = 0
+    ended, size = 0, FIRST_BATCH
     last: list[UUID] = []
     failed: Failed = []
     while not stop():
         begin_due()
-        blobs = _waiting(array, failed)
+        blobs = _waiting(array, failed, size)
         if not blobs or blobs == last:
             break
-        ended += _advance(array, blobs, failed)
+        begun = time.monotonic()
+        with _claimed(blobs) as mine:
+            ended += _advance(array, mine, failed)
+        quick = time.monotonic() - begun < BATCH_SECONDS
+        size = min(size * 2, BATCH) if quick else max(size // 2, 1)
         last = blobs
     _put_off(failed)
     if ended:
@@ -66,14 +79,14 @@ def run(array: Array, stop: debts.Stop = lambda: False) -> int:
     return ended
 
 
-def _waiting(array: Array, failed: Failed) -> list[UUID]:
+def _waiting(array: Array, failed: Failed, most: int) -> list[UUID]:
     """Return blobs being purged that can go further on a member that is here."""
     everyone, sick = _everyone(array), {member for member, _ in failed}
     # A read-only one takes no tombstone; its blobs must not keep the others waiting.
     here = {one for one in everyone - sick if _takes_tombstones(array, one)}
     owed = exists().where(Debt.blob == Blob.uuid)
     wanted: list[ColumnElement[bool]] = [
-        owed.where(Debt.member_uuid.in_(here), Debt.due_at <= utcnow())
+        owed.where(Debt.member_uuid.in_(here), _is_due())
     ]
     if here >= everyone:
         # What every member has let go of ends on all of them, or waits.
@@ -82,10 +95,53 @@ def _waiting(array: Array, failed: Failed) -> list[UUID]:
         select(Blob.uuid)
         .where(Blob.state == BlobState.PURGING, or_(*wanted))
         .order_by(Blob.tombstoned_at, Blob.uuid)
-        .limit(BATCH)
+        .limit(most)
     ).all()
     release()
     return list(found)
+
+
+def _is_due() -> ColumnElement[bool]:
+    return and_(debts.is_due(utcnow()), kept.is_worth_a_try())
+
+
+@contextmanager
+def _claimed(blobs: Sequence[UUID]) -> Iterator[list[UUID]]:
+    """Yield those that no other worker is at; they are one's own for a while.
+
+    What is left of them afterwards is anybody's again. One that nobody owes a
+    tombstone has no row to claim: what is still to be done to it is harmless twice.
+    """
+    of_these = Debt.blob.in_(blobs), Debt.kind == DebtKind.TOMBSTONE
+    until = utcnow() + timedelta(seconds=debts.CLAIM_SECONDS)
+    with transaction() as session:
+        maps.lock(session)
+        owed = set(session.scalars(select(Debt.blob).where(*of_these)))
+        taken = set(
+            session.scalars(
+                update(Debt)
+                .where(*of_these, _is_due())
+                .values(due_at=until)
+                .returning(Debt.blob),
+                execution_options=_PLAIN,
+            )
+        )
+    try:
+        yield [blob for blob in blobs if blob in taken or blob not in owed]
+    finally:
+        _let_go(taken, until)
+
+
+def _let_go(taken: set[UUID], until: datetime) -> None:
+    mine = Debt.blob.in_(taken), Debt.due_at == until
+    if db.session.scalar(select(Debt.id).where(*mine).limit(1)) is None:
+        release()
+        return
+    with transaction() as session:
+        maps.lock(session)
+        session.execute(
+            update(Debt).where(*mine).values(due_at=utcnow()), execution_options=_PLAIN
+        )
 
 
 def _everyone(array: Array) -> set[UUID]:
