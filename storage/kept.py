@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, func, or_, select, tuple_, update
 
 from raid.array import Array
 from raid.errors import ObjectKept
-from raid.keys import blob_prefix, manifest_key
+from raid.keys import blob_prefix
 from raid.superblock import StoredState
 from storage import debts, history, maps
 from storage.db import db, transaction, utcnow
@@ -34,9 +34,8 @@ def erase(array: Array, slot: int, blob: UUID) -> bool:
         try:
             for info in list(member.list(blob_prefix(blob))):
                 member.delete(info.key)
-            # Objects that a killed worker removed are gone for good only after this:
-            # all of a blob are in one folder, and removing makes its names durable.
-            member.delete(manifest_key(blob, 1))
+            # Objects that a killed worker removed are gone for good only after this.
+            member.sync(blob_prefix(blob))
         except ObjectKept:
             return False
         return not member.keeps(blob_prefix(blob))
