@@ -1,7 +1,7 @@
 """How many heaps glibc keeps: a process of many threads stays smaller with few.
 
 By default it has eight for each core, and what one thread has freed in one of them no
-other thread uses. Python's threads take turns anyway, so two are as fast.
+other thread uses. Python's threads take turns anyway, so two do.
 """
 
 import ctypes

@@ -451,4 +451,18 @@ MUTANTS = (
         "seen.observed.get(slot) == ''",
         "tests/storage/test_strange_buckets.py::test_no_spare_takes_over_from_one_that_only_denies",
     ),
+    Mutant(
+        "what a killed worker removed is not made durable",
+        "storage/kept.py",
+        "            member.sync(blob_prefix(blob))\n",
+        "",
+        "tests/storage/test_purge.py::test_what_a_killed_worker_removed_is_made_durable",
+    ),
+    Mutant(
+        "all workers purge the same blobs",
+        "storage/purge.py",
+        "        yield [blob for blob in blobs if blob in taken or blob not in owed]\n",
+        "        yield list(blobs)\n",
+        "tests/storage/test_purge_claims.py::test_two_that_look_at_the_same_moment_do_not_both_begin",
+    ),
 )

@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -11,10 +12,11 @@ from sqlalchemy import select
 
 from raid import repair
 from raid.errors import BlobDamaged, MemberFull, MemberSlow
-from storage import blobs, purge
+from storage import blobs, kept, purge
 from storage.db import db, release, transaction, utcnow
 from storage.errors import BlobGone
 from storage.members.calls import SystemCalls
+from storage.members.disk import Disk
 from storage.members.local import LocalMember
 from storage.models import Blob, BlobState, Debt, DebtKind, MemberRow
 from support.arrays import Body
@@ -420,3 +422,22 @@ def test_one_that_goes_before_the_last_step_holds_up_nothing(
     quick.settle()
     assert quick.rows(Blob) == []
     assert quick.objects() == set()
+
+
+@pytest.mark.sqlite
+def test_what_a_killed_worker_removed_is_made_durable(
+    quick: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names are gone and nobody synced that; the next one finds nothing there."""
+    blob = quick.put(1000).uuid
+    array, real, synced = quick.runtime.array(), Disk.sync_directory, []
+    (path,) = (Path(path) for path in quick.paths(0, blob))
+    path.unlink()
+
+    def sync(self, folder):  # type: ignore[no-untyped-def]
+        synced.append(Path(folder))
+        real(self, folder)
+
+    monkeypatch.setattr(Disk, "sync_directory", sync)
+    assert kept.erase(array, 0, blob)
+    assert path.parent in synced
