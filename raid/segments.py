@@ -73,6 +73,7 @@ class SegmentReader:
             for column in range(self._shape.columns)
         ]
         self._table: SegmentTable | None = None
+        self._table_comes = False
         # What a retired member held is gone, and nobody waits for it.
         self._absent = {
             role for role, slot in enumerate(self._line.slots) if array.is_gone(slot)
@@ -118,12 +119,13 @@ class SegmentReader:
 
     @property
     def needs_table(self) -> bool:
-        """Say whether no table has been seen yet."""
-        return self._table is None
+        """Say whether no table has been seen yet, and none is on its way."""
+        return self._table is None and not self._table_comes
 
     def ask_for(self, rows: range, role: int) -> Ask:
         """Return the read of a role's units of some rows, from its head for row 0."""
         start = self._payload + rows.start * UNIT if rows.start else 0
+        self._table_comes = self._table_comes or not rows.start
         stop = self._payload + rows.stop * UNIT
         if rows.stop == row_count(self._line.length, self._shape.k):
             stop += self._length(rows.stop - 1) - UNIT
