@@ -126,9 +126,8 @@ class SegmentReader:
         """Return the read of a role's units of some rows, from its head for row 0."""
         start = self._payload + rows.start * UNIT if rows.start else 0
         self._table_comes = self._table_comes or not rows.start
-        stop = self._payload + rows.stop * UNIT
-        if rows.stop == row_count(self._line.length, self._shape.k):
-            stop += self._length(rows.stop - 1) - UNIT
+        last = rows.stop - 1
+        stop = self._payload + last * UNIT + self._length(last)
         return Ask(self._line.slots[role], self._key(role), start, stop - start)
 
     def ask_for_table(self, role: int) -> Ask:
@@ -141,9 +140,8 @@ class SegmentReader:
         Those of the columns come first if they can be read as they are, and k others
         if one of them has to be rebuilt. Members that rest come last.
         """
-        present = [
-            role for role in in_order(self._array, self._line) if self._has(role)
-        ]
+        ordered = in_order(self._array, self._line)
+        present = [role for role in ordered if self._has(role)]
         able = [role for role in present if self._able(role)]
         last = [role for role in present if role not in able]
         if self._copies:
