@@ -122,6 +122,8 @@ def test_a_member_that_hangs_rests_and_is_asked_no_more(
         while not array.health.pace.rests_for(slot):
             assert get_blob(array, stored) == body(SIZE)
         assert array.health.observed(slot) == "slow"
+        # On a busy machine others are late as well, and then it would be asked.
+        monkeypatch.setattr(pace, "LEAST_PATIENCE", 3600.0)
         before, hedged = len(slow.reads), array.health.pace.hedges
         assert get_blob(array, stored) == body(SIZE)
         assert len(slow.reads) == before
