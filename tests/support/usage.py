@@ -59,14 +59,18 @@ class Usage:
                     self.seen.setdefault(f"{number} {part}", []).append(sample)
 
     def told(self) -> list[str]:
-        """Return a line for each part: from where to where, and how fast at the end."""
+        """Return a line for each part: what it had now and then, and its growth."""
         return [
-            f"{part}: {samples[0].resident / MIB:.0f} to "
-            f"{samples[-1].resident / MIB:.0f} MiB, {growth(samples):+.1f} % an hour "
-            f"in the second half; {samples[-1].files} files, "
-            f"{samples[-1].threads} threads, {len(restarts(samples))} restarts"
+            f"{part}: {_now_and_then(samples)} MiB (threads), {growth(samples):+.1f} % "
+            f"an hour in the second half; {samples[-1].files} files, "
+            f"{len(restarts(samples))} restarts"
             for part, samples in self.seen.items()
         ]
+
+
+def _now_and_then(samples: list[Sample]) -> str:
+    some = [*samples[:: max(1, len(samples) // 6)], samples[-1]]
+    return " ".join(f"{one.resident / MIB:.0f} ({one.threads})" for one in some)
 
 
 def _sample(one: Instance, part: str, at: float) -> Sample | None:
