@@ -25,7 +25,7 @@ from storage.members.findings import Finding, Grade, bucket_arn, objects_arn
 from storage.members.local import LocalMember
 from storage.members.s3 import S3Member
 from storage.members.s3body import Body, checksum
-from storage.members.s3calls import Calls
+from storage.members.s3calls import Calls, calls_to
 from storage.members.s3errors import (
     EXISTS,
     NO_CONDITIONS,
@@ -83,7 +83,7 @@ class BucketProbe:
     ) -> None:
         """Take a member; its identity plays no part."""
         self._member, self._bucket, self._now = member, member.bucket, now
-        self._objects = Objects(member.bucket, calls or Calls(member.bucket))
+        self._objects = Objects(member.bucket, calls or calls_to(member.bucket))
         self._key = f"{PROBE}/{uuid4()}"
         self._tidied = False
 

@@ -27,7 +27,7 @@ from raid.keys import QUARANTINE, SUPERBLOCKS, parse_superblock_key
 from raid.member import RESERVE, UNLIMITED, Buffer, ObjectInfo, Space
 from raid.superblock import MAX_LENGTH, Superblock
 from storage.members.s3body import Body
-from storage.members.s3calls import Calls
+from storage.members.s3calls import Calls, calls_to
 from storage.members.s3errors import (
     Answered,
     Trouble,
@@ -67,7 +67,7 @@ class S3Member:
         self.bucket = bucket
         self.label = bucket.label
         self.weight = bucket.weight
-        self._objects = Objects(bucket, calls or Calls(bucket))
+        self._objects = Objects(bucket, calls or calls_to(bucket))
         self._clock = clock
         self._reserve, self._capacity = reserve, capacity
         self._admitted: tuple[UUID, UUID] | None = None

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakValueDictionary
 
 from raid.errors import MemberSlow
 from storage.members.s3client import make_client
@@ -153,6 +154,18 @@ class Calls:
         if own is None or own.pid != os.getpid():
             self._own = own = _Process(self._bucket)
         return own
+
+
+_shared: WeakValueDictionary[Bucket, Calls] = WeakValueDictionary()
+
+
+def calls_to(bucket: Bucket) -> Calls:
+    """Return what makes the requests to a bucket, the same as long as one uses it.
+
+    A member that is away is made anew every few seconds, in every process. A client of
+    its own would cost some MiB each time, and its budget would be full again.
+    """
+    return _shared.setdefault(bucket, Calls(bucket))
 
 
 class _Process:
