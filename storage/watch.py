@@ -1,9 +1,9 @@
 """The two threads of a process that serves.
 
 One looks at the members, so that no page has to. The other keeps this process's uploads
-from being taken for abandoned, writes down the damage that readers met, and fails a
-member whose device fails again and again; it is one of its own because a look at a sick
-disk may take long.
+from being taken for abandoned, writes down the damage that readers met, fails a member
+whose device fails again and again, and gives free memory back; it is one of its own
+because a look at a sick disk may take long.
 """
 
 import logging
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from storage import damage, domains, maps, upkeep, uploads
+from storage import damage, domains, heap, maps, upkeep, uploads
 from storage.errors import NoArray
 from storage.journal import heads
 from storage.runtime import Runtime
@@ -86,6 +86,7 @@ class Keeper:
     def __init__(self, own: Runtime) -> None:
         self._own = own
         self._touched_at = 0.0
+        self._gave_back_at = time.monotonic()
 
     def step(self) -> None:
         """Do what is due."""
@@ -93,5 +94,8 @@ class Keeper:
         if self._own.uploads and now - self._touched_at > TOUCH_SECONDS:
             uploads.touch(list(self._own.uploads))
             self._touched_at = now
+        if now - self._gave_back_at > heap.GIVE_BACK_SECONDS:
+            heap.give_back()
+            self._gave_back_at = now
         damage.write_down(self._own)
         upkeep.fail_sick(self._own.array())

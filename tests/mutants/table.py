@@ -465,4 +465,18 @@ MUTANTS = (
         "        yield list(blobs)\n",
         "tests/storage/test_purge_claims.py::test_two_that_look_at_the_same_moment_do_not_both_begin",
     ),
+    Mutant(
+        "each member that is made anew makes a client of boto3",
+        "storage/members/s3calls.py",
+        "    return _shared.setdefault(bucket, Calls(bucket))\n",
+        "    return Calls(bucket)\n",
+        "tests/storage/test_members_client.py::test_a_member_that_is_made_anew_uses_the_client_that_is_there",
+    ),
+    Mutant(
+        "manifests that nobody uses stay in memory",
+        "storage/manifests.py",
+        "        long_ago = self._clock() - self.UNUSED_SECONDS\n",
+        "        long_ago = 0.0\n",
+        "tests/storage/test_manifest_cache.py::test_what_nobody_has_used_for_long_goes",
+    ),
 )

@@ -1,0 +1,87 @@
+"""A process of many threads gives back what is free in its heaps."""
+
+import platform
+import subprocess
+import sys
+import time
+
+import pytest
+
+from storage import heap, watch, worker
+from support.nginx import ROOT
+from support.store import Store
+
+_FREE = """
+import ctypes
+from storage import heap
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) // 256
+many = [libc.malloc(10_000) for _ in range(5000)]
+for one in many: ctypes.memset(ctypes.c_void_p(one), 1, 10_000)
+above = libc.malloc(10_000)
+for one in many: libc.free(one)
+before = resident()
+{step}
+print(before - resident())
+"""
+
+
+def _given_back(step: str) -> int:
+    """Return how many MiB a process has less, which freed 48 below something."""
+    done = subprocess.run(
+        [sys.executable, "-c", _FREE.format(step=step)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="Another libc has others")
+def test_what_is_free_below_something_small_is_given_back() -> None:
+    assert _given_back("heap.give_back()") > 40 > _given_back("")
+
+
+class _Libc:
+    """One that counts how often it was asked to give back."""
+
+    def __init__(self) -> None:
+        self.trimmed = 0
+
+    def malloc_trim(self, pad: int) -> int:
+        assert pad == 0
+        self.trimmed += 1
+        return 1
+
+
+@pytest.fixture
+def libc(monkeypatch: pytest.MonkeyPatch) -> _Libc:
+    made = _Libc()
+    monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: made)
+    return made
+
+
+def test_who_serves_gives_back_once_a_minute(store: Store, libc: _Libc) -> None:
+    keeper = watch.Keeper(store.runtime)
+    keeper.step()
+    assert libc.trimmed == 0
+    keeper._gave_back_at -= heap.GIVE_BACK_SECONDS + 1
+    keeper.step()
+    keeper.step()
+    assert libc.trimmed == 1
+
+
+@pytest.mark.usefixtures("store")
+def test_a_worker_gives_back_once_a_minute(
+    libc: _Libc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, now = worker.Worker(), time.monotonic()
+    for seconds, times in ((0, 1), (30, 1), (61, 2)):
+        monkeypatch.setattr(worker.time, "monotonic", lambda s=seconds: now + s)
+        one._do_chores()
+        assert libc.trimmed == times
