@@ -6,6 +6,7 @@ import json
 import os
 import re
 import select
+import shutil
 import socket
 import statistics
 import subprocess
@@ -27,6 +28,7 @@ from support.soak import FACTOR
 pytestmark = pytest.mark.usefixtures("_nginx")
 MIB = 1 << 20
 LIMIT = 64 * MIB
+CURL = shutil.which("curl")
 SETTINGS = {
     "MAX_UPLOAD_BYTES": str(LIMIT),
     "PUBLIC_URL": "http://files.example.org",
@@ -121,6 +123,42 @@ def test_a_form_that_is_no_form_is_refused_before_it_comes(
         assert answer.headers["Content-Type"].startswith("text/html")
     connection.close()
     assert len(lines(instance)) == before
+
+
+@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+def test_a_form_that_tells_no_length_ends_where_forms_end(
+    instance: Instance, tmp_path: Path, version: str
+) -> None:
+    """Else anybody could fill the disk of the host, without an account."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    _self_signed(key, certificate)
+    own = {"certificate": (certificate, key), "plain_port": free_port()}
+    before = len(lines(instance))
+    with another(instance, "endless", **own) as nginx:
+        address = f"https://127.0.0.1:{nginx.port}/auth/login"
+        said = _sent_without_length(address, version, 40 * MIB)
+        spooled = list((nginx.folder / "client_body").rglob("*"))
+    assert said.endswith(b"413")
+    assert b"That is too much for a form" in said
+    assert not [path for path in spooled if path.is_file()]
+    assert len(lines(instance)) == before
+
+
+def _sent_without_length(address: str, version: str, size: int) -> bytes:
+    """POST so many zeros as curl does; return the answer and its status."""
+    if CURL is None:
+        pytest.skip("curl is missing: apt-get install curl")
+    done = subprocess.run(
+        [
+            *(CURL, "-s", "-k", version, "-X", "POST", "-T", "-", "-H", "Expect:"),
+            *("-w", "%{http_code}", address),
+        ],
+        input=bytes(size),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    return done.stdout
 
 
 def test_pages_are_compressed_and_files_are_not(alice: Client) -> None:
