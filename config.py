@@ -79,6 +79,7 @@ class Settings:
     threads: int
     grace_seconds: int
     bind: str
+    transfers_bind: str | None
     metrics_bind: str | None
 
     @property
@@ -285,6 +286,13 @@ SETTINGS = (
         "127.0.0.1:5000",
         parsers.bind,
         "where the site listens: `host:port` or `unix:/path`",
+    ),
+    Setting(
+        "TRANSFERS_BIND",
+        "none",
+        parsers.or_none(parsers.bind),
+        "where the processes listen that Nginx sends uploads and downloads to, when "
+        "they are others than those of pages; `/readyz` waits for them",
     ),
     Setting(
         "METRICS_BIND",

@@ -40,6 +40,8 @@ class GuardedBody:
         self._direct = _Direct.over(raw, sock) if length else None
         self.ended = length == 0
         self.failed = False
+        self.taken = 0
+        """Bytes that came so far."""
 
     @property
     def length_left(self) -> int | None:
@@ -92,6 +94,7 @@ class GuardedBody:
         return size if self._left is None else min(size, self._left)
 
     def _took(self, count: int) -> int:
+        self.taken += count
         if self._left is None:
             self.ended = count == 0
             return count

@@ -5,6 +5,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection, text
 
+from storage import migrate
 from storage.db import UTCDateTime, db
 
 
@@ -22,6 +23,7 @@ def run() -> None:
             render_item=_render,
         )
         with context.begin_transaction():
+            migrate.be_impatient(connection)
             context.run_migrations()
             _note_oldest(connection)
         connection.commit()
@@ -33,6 +35,8 @@ def _note_oldest(connection: Connection) -> None:
     version = context.get_context().get_current_revision()
     script = context.script.get_revision(version) if version else None
     oldest = getattr(script.module, "oldest_beside", None) if script else None
+    if version and version > "0003" and oldest is None:
+        raise ValueError(f"Version {version} does not say which is its oldest_beside.")
     if oldest is not None:
         connection.execute(text("DELETE FROM oldest_beside"))
         row = {"version": oldest}

@@ -5,6 +5,7 @@ instance out at once. A degraded or failed array stays ready.
 """
 
 import shutil
+import socket
 from pathlib import Path
 
 from flask import Blueprint, Flask, Response, current_app, make_response
@@ -38,7 +39,39 @@ def readyz() -> Response:
         return _say(False, "the data folder is full")
     if not migrate.was_current():
         return _say(False, "the database is not up to date")
+    if not _listens(current_app.config["HOLDFAST"].transfers_bind):
+        return _say(False, "nobody takes uploads and downloads")
     return _say(True, "ready")
+
+
+def _listens(bind: str | None) -> bool:
+    """Tell whether somebody takes connections there, or nobody is meant to.
+
+    Nothing is asked, and one who is too busy to answer is there: pages go on without.
+    """
+    if bind is None:
+        return True
+    try:
+        _connect(bind).close()
+    except (ConnectionRefusedError, FileNotFoundError):
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _connect(bind: str) -> socket.socket:
+    host, _, port = bind.rpartition(":")
+    if not bind.startswith("unix:"):
+        return socket.create_connection((host.strip("[]"), int(port)), 1)
+    link = socket.socket(socket.AF_UNIX)
+    try:
+        link.settimeout(1)
+        link.connect(bind.removeprefix("unix:"))
+    except OSError:
+        link.close()
+        raise
+    return link
 
 
 def drain_file(app: Flask) -> Path:

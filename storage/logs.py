@@ -130,11 +130,13 @@ class _Watch:
         line: dict[str, Any] = {
             "request_id": self.fields["request_id"],
             "user": None,
+            "user_id": None,
             "address": client_address(self.environ),
             "method": self.environ.get("REQUEST_METHOD"),
             "route": None,
             "status": self.status,
             "bytes": self.sent,
+            "received": getattr(self.environ.get("wsgi.input"), "taken", 0),
             "ms": round((time.monotonic() - self.started) * 1000, 1),
         }
         if self.broken:
@@ -150,8 +152,12 @@ def _describe(response: Response) -> Response:
         key: value for key, value in (request.view_args or {}).items() if key == "id"
     }
     # A row that was rolled back has no values any more, and would be read again.
-    user = getattr(g.get("_login_user"), "__dict__", {}).get("name")
-    fields = {"user": user, "route": rule.rule if rule else None}
+    user = getattr(g.get("_login_user"), "__dict__", {})
+    fields = {
+        "user": user.get("name"),
+        "user_id": user.get("id"),
+        "route": rule.rule if rule else None,
+    }
     record = _record(request.environ)
     record.update({**ids, **fields, **record})
     response.headers["X-Request-ID"] = record["request_id"]

@@ -14,13 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flask import Flask, current_app
-from sqlalchemy import inspect, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from storage.db import db
 
 FOLDER = Path(__file__).resolve().parent.parent / "migrations"
 LOCK_SECONDS = 60.0
+TABLE_SECONDS = 3.0
+"""For so long a table may be waited for, and with it everybody who comes later."""
+REST_SECONDS = 3.0
+_LOCK_NOT_AVAILABLE = "55P03"  # PostgreSQL, appendix A
 # Any number will do that other programs in the same database do not use.
 _ADVISORY_LOCK = 0x686F6C64
 _SEEN = "holdfast_current"
@@ -132,7 +136,29 @@ def _upgrade() -> None:
     from flask_migrate import Migrate
 
     migrate = Migrate(current_app, db, directory=str(FOLDER), render_as_batch=True)
-    command.upgrade(migrate.get_config(), "head")
+    alembic = migrate.get_config()
+
+    def attempt() -> bool:
+        try:
+            command.upgrade(alembic, "head")
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+                raise
+            return False
+        return True
+
+    _wait_for(attempt, _IN_USE, REST_SECONDS)
+
+
+def be_impatient(connection: Connection) -> None:
+    """Let a change of a table wait for little, until the transaction ends.
+
+    It needs the table alone, and whoever wants it after that waits behind. Something
+    that reads for long (a snapshot, a backup) would so stop the site for as long.
+    """
+    if connection.dialect.name == "postgresql":
+        wait = f"SET LOCAL lock_timeout = {TABLE_SECONDS * 1000:.0f}"
+        connection.execute(text(wait))
 
 
 @contextmanager
@@ -176,16 +202,21 @@ def _server_lock() -> Iterator[None]:
             connection.invalidate()
 
 
-def _wait_for(attempt: Callable[[], bool]) -> None:
+_OTHER = "Another process has been bringing the database up to date"
+_IN_USE = "Something has been reading tables that have to be changed"
+
+
+def _wait_for(
+    attempt: Callable[[], bool], what: str = _OTHER, rest: float = 0.1
+) -> None:
     deadline = time.monotonic() + LOCK_SECONDS
     while not attempt():
         if time.monotonic() > deadline:
             raise DatabaseLocked(
-                "Another process has been bringing the database up to date for over "
-                f"{LOCK_SECONDS:.0f} seconds. Nothing was changed. See what it does, "
-                "then start again."
+                f"{what} for over {LOCK_SECONDS:.0f} seconds. Nothing was changed. See "
+                "what it does, then start again."
             )
-        time.sleep(0.1)
+        time.sleep(rest)
 
 
 def init_app(app: Flask) -> None:

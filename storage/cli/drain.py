@@ -1,6 +1,7 @@
 """`flask drain`: let the load balancer send people elsewhere, before a stop."""
 
 import time
+from pathlib import Path
 
 import click
 from flask import Flask, current_app
@@ -23,7 +24,8 @@ from storage import health
 def drain(wait: float, off: bool) -> None:
     """Make /readyz say no, and wait until nobody new is sent to this instance.
 
-    Everything is still served meanwhile. A start of the site ends the draining.
+    Everything is still served meanwhile. A start of the site ends the draining. What
+    was waited since it began counts.
     """
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
     file = health.drain_file(app)
@@ -31,7 +33,7 @@ def drain(wait: float, off: bool) -> None:
         if off:
             file.unlink(missing_ok=True)
         else:
-            file.touch(mode=0o600)
+            wait -= _since(file)
     except OSError as error:
         raise click.ClickException(
             f"{file} can't be written ({error.strerror}). Run this as the user of the "
@@ -40,5 +42,18 @@ def drain(wait: float, off: bool) -> None:
     if off:
         click.echo("This instance is ready again.")
         return
-    click.echo(f"This instance says that it is not ready; waiting {wait:g} s.")
+    wait = max(0.0, wait)
+    click.echo(f"This instance says that it is not ready; waiting {wait:.3g} s.")
     time.sleep(wait)
+
+
+def _since(file: Path) -> float:
+    """Begin the drain, or return for how many seconds it has been going on.
+
+    On a stop of a host the transfers drain, and then the pages, who need not wait anew.
+    """
+    try:
+        file.touch(mode=0o600, exist_ok=False)
+    except FileExistsError:
+        return max(0.0, time.time() - file.stat().st_mtime)
+    return 0.0

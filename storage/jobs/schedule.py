@@ -49,7 +49,7 @@ def next_scrub() -> datetime | None:
     """Return when the next scrub is due; None without an array."""
     days = timedelta(days=current_app.config["HOLDFAST"].scrub_days)
     full, tried = last_full_scrub(), _last_try()
-    made = _made_at()
+    made = made_at()
     if made is None:
         return None
     due = (full.finished_at if full and full.finished_at else made) + days
@@ -105,7 +105,7 @@ def _after(kind: JobKind, period: timedelta) -> datetime | None:
     ended = _last_end(kind)
     if ended is not None:
         return ended + period
-    made = _made_at()
+    made = made_at()
     return made + min(_DAY, period) if made else None
 
 
@@ -136,7 +136,8 @@ def _believed(when: Any = Job.finished_at) -> ColumnElement[bool]:
     return believed
 
 
-def _made_at() -> datetime | None:
+def made_at() -> datetime | None:
+    """Return when the array was made; None without one."""
     return db.session.scalar(select(ArrayRow.created_at))
 
 

@@ -162,13 +162,15 @@ def _jobs() -> Iterator[Metric]:
 
 
 def _upkeep() -> Iterator[Metric]:
-    for name, job in (
-        ("scrub", schedule.last_full_scrub()),
-        ("drill", schedule.last_drill()),
-    ):
-        if job is not None and job.finished_at is not None:
-            about = f"Seconds since the last full {name} ended."
-            yield _one(f"last_{name}_age_seconds", about, _age(job.finished_at))
+    scrub, drill = schedule.last_full_scrub(), schedule.last_drill()
+    # Of scrubs that never end well somebody has to hear, too.
+    scrubbed_at = (scrub and scrub.finished_at) or schedule.made_at()
+    if scrubbed_at is not None:
+        about = "Seconds since the last full scrub ended, or else the array was made."
+        yield _one("last_scrub_age_seconds", about, _age(scrubbed_at))
+    if drill is not None and drill.finished_at is not None:
+        about = "Seconds since the last drill ended."
+        yield _one("last_drill_age_seconds", about, _age(drill.finished_at))
     lag = state.lag()
     about = "Changes of the catalogue that are on fewer than m+1 members."
     yield _one("journal_waiting", about, lag.rows + lag.entries)

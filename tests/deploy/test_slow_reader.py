@@ -1,7 +1,8 @@
 """A reader on a slow line who stops for a while: a long download arrives whole.
 
-Nginx would cut it after a gigabyte if it kept what is not read yet in a file, and
-gunicorn after a minute if it waited for this client itself.
+Nginx would cut it after a gigabyte if it kept what is not read yet in a file, gunicorn
+after a minute if it waited for this client itself, and a load balancer when it takes a
+client for gone too soon.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ import pytest
 from support.client import Client
 from support.instance import Instance
 from support.soak import FACTOR
+from support.stack import Balancer, needs_haproxy
 
 MIB = 1024 * 1024
 SIZE = (3072 if FACTOR > 1 else 96) * MIB
@@ -37,8 +39,18 @@ class Content:
             yield piece
 
 
-def test_a_slow_reader_who_stops_for_a_while_gets_all_of_it(instance: Instance) -> None:
-    alice = Client(instance.url).register("alice")
+@pytest.fixture
+def balancer(instance: Instance) -> Iterator[Balancer]:
+    needs_haproxy()
+    one = Balancer(instance.folder, [instance])
+    try:
+        yield one.start()
+    finally:
+        one.stop()
+
+
+def test_a_slow_reader_who_stops_for_a_while_gets_all_of_it(balancer: Balancer) -> None:
+    alice = Client(balancer.url).register("alice")
     content = Content()
     answer = alice.put(
         alice.root(), "long", iter(content), Content_Length=str(SIZE)

@@ -12,6 +12,7 @@ from flask import Flask
 
 from deploy import cloudwatch, costs
 from storage.db import engine_options
+from support.nginx import ROOT
 from support.templates import MEMBER, SITE, of_type, plain, statements
 
 BUCKET = "AWS::S3::Bucket"
@@ -162,8 +163,10 @@ def test_the_load_balancer_lets_uploads_end(site: dict[str, Any]) -> None:
     known = attributes(balancer["LoadBalancerAttributes"])
     assert known["routing.http.drop_invalid_header_fields.enabled"] == "true"
     assert known["routing.http.desync_mitigation_mode"] == "defensive"
-    # Nginx keeps a connection for 75 s: the load balancer has to be first.
-    assert int(known["idle_timeout.timeout_seconds"]) < 75
+    # A reader may stop for 90 s; and the load balancer has to let go before Nginx does.
+    nginx = (ROOT / "deploy/nginx.conf").read_text("utf-8")
+    kept = re.search(r"^    keepalive_timeout (\d+)s", nginx, re.MULTILINE)
+    assert kept and 90 < int(known["idle_timeout.timeout_seconds"]) < int(kept[1])
 
 
 def test_each_zone_has_its_own_way_out(site: dict[str, Any]) -> None:
@@ -279,6 +282,23 @@ def test_an_instance_that_nobody_waits_for_is_no_error(
         )
         assert done.returncode == 0
         assert "FAILURE" not in done.stdout
+
+
+def test_an_instance_believes_its_own_network_and_no_other(
+    site: dict[str, Any],
+) -> None:
+    text = site["Resources"]["Template"]["Properties"]["LaunchTemplateData"]
+    script = text["UserData"]["Fn::Base64"]["Fn::Sub"][0]
+    (edit,) = re.findall(r"sed '(s@[^']*)'", script)
+    file = ROOT / "deploy/nginx/balancer.conf"
+    done = subprocess.run(
+        ["sed", edit, file], capture_output=True, text=True, check=True
+    )
+    (believed,) = re.findall(r"^set_real_ip_from (\S+);", done.stdout, re.MULTILINE)
+    (network,) = of_type(site, "AWS::EC2::VPC").values()
+    assert network["CidrBlock"] == believed
+    # Whoever copies the file as it is believes nobody.
+    assert not re.findall(r"^set_real_ip_from", file.read_text(), re.MULTILINE)
 
 
 def test_a_snapshot_and_what_it_says_itself_are_never_given_together(

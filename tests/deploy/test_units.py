@@ -118,6 +118,25 @@ def test_a_stop_drains_before_transfers_end_and_outlives_them() -> None:
     assert "holdfast-web.service" in unit("holdfast-transfers")["After"][0]
 
 
+def test_transfers_that_start_alone_end_the_draining_of_their_stop() -> None:
+    """Else an instance whose pages were never away would stay out of use."""
+    off = f"{HOME}.venv/bin/python -m flask drain --off"
+    assert unit("holdfast-transfers")["ExecStartPost"] == [off]
+
+
+def test_one_process_that_the_kernel_ends_does_not_stop_its_unit() -> None:
+    """With systemd's own policy the unit would be stopped, and drain."""
+    for name in SERVING:
+        assert unit(name)["OOMPolicy"] == ["continue"]
+
+
+def test_ready_is_who_takes_transfers_too() -> None:
+    (pages,) = unit("holdfast-web")["ExecStart"]
+    (transfers,) = unit("holdfast-transfers")["ExecStart"]
+    (where,) = re.findall(r"HOLDFAST_BIND=(\S+)", transfers)
+    assert f"HOLDFAST_TRANSFERS_BIND={where} " in pages
+
+
 def test_pages_bring_the_database_up_to_date_before_all_others_start() -> None:
     (before,) = unit("holdfast-web")["ExecStartPre"]
     assert before.endswith("-m deploy.prepare")

@@ -6,12 +6,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
 from config import SettingsError
@@ -20,12 +22,12 @@ from raid.errors import MemberSlow, ObjectMissing
 from raid.figures import Figures
 from raid.memory import MemoryMember
 from storage import glossary, membership
-from storage.db import transaction
+from storage.db import transaction, utcnow
 from storage.metrics import hook, place, rows, server
 from storage.metrics.merge import Merger
 from storage.metrics.meters import ARRAY_STATES, MEMBER_STATES, Meters
 from storage.metrics.rows import Rows
-from storage.models import Job, JobKind, JobState
+from storage.models import ArrayRow, Job, JobKind, JobState
 from support.people import Person
 from support.store import KIB, Store
 
@@ -350,7 +352,23 @@ def test_the_database_tells_states_debts_and_work(store: Store) -> None:
     assert found["holdfast_jobs", "drill", "queued"] == 0
     assert found["holdfast_job_done_bytes", "scrub", ""] == 25
     assert found["holdfast_job_total_bytes", "scrub", ""] == 100
-    assert ("holdfast_last_scrub_age_seconds",) not in found
+    assert ("holdfast_last_drill_age_seconds",) not in found
+
+
+def test_scrubs_that_never_end_make_the_last_one_older_and_older(store: Store) -> None:
+    """Else an alarm at 32 days stays silent just where none ever ended."""
+    name = ("holdfast_last_scrub_age_seconds",)
+    assert read(Rows(store.app, seconds=30))[name] < 3600
+    with transaction() as session:
+        session.execute(
+            update(ArrayRow).values(created_at=utcnow() - timedelta(days=40))
+        )
+        session.add(
+            Job(kind=JobKind.SCRUB, state=JobState.FAILED, finished_at=utcnow())
+        )
+    assert read(Rows(store.app, seconds=30))[name] == pytest.approx(
+        40 * 86_400, abs=600
+    )
 
 
 def test_a_database_that_hangs_is_told_in_time_and_asked_once(

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRAM = shutil.which("nginx") or (
     "/usr/sbin/nginx" if Path("/usr/sbin/nginx").exists() else None
 )
-_NOBODYS = "set_real_ip_from 10.0.0.0/8;"
+_NOBODYS = "#set_real_ip_from 10.0.0.0/16;"
 
 
 def needs_nginx() -> None:

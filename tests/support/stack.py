@@ -41,9 +41,9 @@ global
 defaults
     mode http
     timeout connect 2s
-    timeout client 60s
-    timeout server 60s
-    timeout http-keep-alive 60s
+    timeout client 180s
+    timeout server 180s
+    timeout http-keep-alive 180s
     retries 0
 frontend people
     bind 127.0.0.1:{port}

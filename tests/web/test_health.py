@@ -1,7 +1,10 @@
 """Health: local answers for load balancers, whatever members and database do."""
 
+import os
 import shutil
-from collections.abc import Callable
+import socket
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ from sqlalchemy import text
 
 from storage import health, migrate
 from storage.db import db
+
+Factory = Callable[..., Flask]
 
 
 @pytest.fixture
@@ -78,6 +83,44 @@ def test_it_is_not_ready_on_a_full_disk(
     assert answer.json == {"status": "the data folder is full"}
 
 
+@pytest.fixture
+def listening(tmp_path: Path) -> Iterator[tuple[str, socket.socket]]:
+    """A socket that takes a single connection, and where it is."""
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(tmp_path / "t.sock"))
+        one.listen(0)
+        yield f"unix:{tmp_path / 't.sock'}", one
+
+
+def _ready_with(make_app: Factory, bind: str) -> tuple[int, Any]:
+    app = make_app(TRANSFERS_BIND=bind)
+    answer = app.test_client().get("/readyz")
+    return answer.status_code, answer.json
+
+
+@pytest.mark.sqlite
+def test_it_is_ready_when_somebody_takes_transfers(
+    ready_app: Flask, make_app: Factory, listening: tuple[str, socket.socket]
+) -> None:
+    bind, one = listening
+    nobody = (503, {"status": "nobody takes uploads and downloads"})
+    assert _ready_with(make_app, bind)[0] == 200
+    # All threads may be busy, and the queue full: pages go on.
+    assert _ready_with(make_app, bind)[0] == 200
+    one.close()
+    assert _ready_with(make_app, bind) == nobody
+    Path(bind.removeprefix("unix:")).unlink()
+    assert _ready_with(make_app, bind) == nobody
+
+
+@pytest.mark.sqlite
+def test_transfers_may_listen_on_a_port(ready_app: Flask, make_app: Factory) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        bind = f"127.0.0.1:{one.getsockname()[1]}"
+        assert _ready_with(make_app, bind)[0] == 200
+    assert _ready_with(make_app, bind)[0] == 503
+
+
 @pytest.mark.sqlite
 def test_a_drain_is_seen_at_once_and_can_be_taken_back(ready_app: Flask) -> None:
     client, commands = ready_app.test_client(), ready_app.test_cli_runner()
@@ -94,6 +137,23 @@ def test_a_drain_is_seen_at_once_and_can_be_taken_back(ready_app: Flask) -> None
 
 
 @pytest.mark.sqlite
+def test_a_second_drain_waits_only_for_the_rest(
+    ready_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a stop the transfers drain, and then the pages."""
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    commands = ready_app.test_cli_runner()
+    for going_on in (None, 10, 60):
+        if going_on is not None:
+            begun = time.time() - going_on
+            os.utime(health.drain_file(ready_app), (begun, begun))
+        said = commands.invoke(args=["drain", "--wait", "25"])
+        assert said.exit_code == 0, said.output
+    assert waited == [25, pytest.approx(15, abs=2), 0]
+
+
+@pytest.mark.sqlite
 def test_a_drain_that_can_not_be_written_says_so(
     ready_app: Flask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -102,6 +162,3 @@ def test_a_drain_that_can_not_be_written_says_so(
     assert said.exit_code == 1
     assert f"{tmp_path / 'none/draining'} can't be written" in said.output
     assert "with its settings" in said.output
-
-
-Factory = Callable[..., Flask]

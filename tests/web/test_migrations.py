@@ -159,13 +159,38 @@ def upgrade() -> None:
 """
 
 
-@pytest.mark.sqlite  # the shared tables of PostgreSQL must stay of this release
+@pytest.fixture
+def before(
+    database_kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Flask]:
+    """This release at work, over a database of its own."""
+    if database_kind == "sqlite":
+        yield from _working(tmp_path, None)
+        return
+    with request.getfixturevalue("postgres").empty_database() as url:
+        yield from _working(tmp_path, url)
+
+
+def _working(folder: Path, url: str | None) -> Iterator[Flask]:
+    app = database.application(folder, url, {})
+    yield app
+    database.close(app)
+
+
+def _next_release(folder: Path, patch: pytest.MonkeyPatch, *, expands: bool) -> None:
+    """Let upgrades be those of the next release."""
+    newest = str(migrate.known_versions()[1])
+    shutil.copytree(migrate.FOLDER, folder)
+    text_of = NEXT.format(newest=newest, oldest=newest if expands else "0999")
+    (folder / "versions" / "0999_the_next.py").write_text(text_of)
+    patch.setattr(migrate, "FOLDER", folder)
+
+
 @pytest.mark.parametrize("expands", [True, False])
 def test_two_releases_side_by_side(
-    make_app: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expands: bool
+    before: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expands: bool
 ) -> None:
     """The next release brings the database up to date under one that runs."""
-    before = make_app()
     alice = Person(before)
     assert alice.register("alice").status_code == 303
     token = alice.token("/files/")
@@ -173,13 +198,8 @@ def test_two_releases_side_by_side(
     root = page.partition('data-folder-id="')[2].partition('"')[0]
     folders = f"/files/folder/{root}/folders"
     assert alice.ask(folders, token, name="before").status_code == 201
-    newest = str(migrate.known_versions()[1])
-    folder = tmp_path / "next"
-    shutil.copytree(migrate.FOLDER, folder)
-    text_of = NEXT.format(newest=newest, oldest=newest if expands else "0999")
-    (folder / "versions" / "0999_the_next.py").write_text(text_of)
     with monkeypatch.context() as patch:
-        patch.setattr(migrate, "FOLDER", folder)
+        _next_release(tmp_path / "next", patch, expands=expands)
         with before.app_context():
             migrate.upgrade()
             assert migrate.stored_version() == "0999"
@@ -199,6 +219,51 @@ def test_two_releases_side_by_side(
                 migrate.require_current()
     ready = before.test_client().get("/readyz").status_code
     assert ready == (200 if expands else 503)
+
+
+@pytest.mark.postgresql
+def test_who_reads_for_long_does_not_stop_the_site_for_an_upgrade(
+    before: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits a little and rests, so that those behind it get their turn."""
+    monkeypatch.setattr(migrate, "TABLE_SECONDS", 0.2)
+    monkeypatch.setattr(migrate, "REST_SECONDS", 0.5)
+    monkeypatch.setattr(migrate, "LOCK_SECONDS", 1.0)
+    _next_release(tmp_path / "next", monkeypatch, expands=True)
+    look = text("SELECT count(*) FROM login_sessions")
+    rests: list[float] = []
+
+    def others(seconds: float) -> None:
+        with db.engine.begin() as connection:
+            connection.execute(text("SET LOCAL statement_timeout = 5000"))
+            connection.execute(look)
+        rests.append(seconds)
+        time_sleep(seconds)
+
+    time_sleep = migrate.time.sleep
+    monkeypatch.setattr(migrate.time, "sleep", others)
+    with before.app_context():
+        newest = migrate.stored_version()
+        with db.engine.connect() as reader:
+            reader.execute(look)
+            with pytest.raises(migrate.DatabaseLocked, match="Something has been read"):
+                migrate.upgrade()
+        assert rests
+        assert set(rests) == {0.5}
+        assert migrate.stored_version() == newest
+        migrate.upgrade()
+        assert migrate.stored_version() == "0999"
+
+
+def test_each_version_says_who_may_run_beside_it(
+    before: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that forgot to would leave the word of the version before."""
+    _next_release(tmp_path / "next", monkeypatch, expands=True)
+    file = tmp_path / "next" / "versions" / "0999_the_next.py"
+    file.write_text(file.read_text().replace("oldest_beside", "_"))
+    with before.app_context(), pytest.raises(ValueError, match="does not say"):
+        migrate.upgrade()
 
 
 @pytest.mark.sqlite

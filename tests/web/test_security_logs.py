@@ -142,8 +142,25 @@ def test_every_denial_is_one_line_with_who_what_and_why(site: Site) -> None:
         assert line["status"] == status
         assert line["address"] == "127.0.0.1"
         assert line["method"] in {"GET", "POST"}
-        assert {"user", "route", "ms", "bytes"} <= set(line)
+        assert {"user", "user_id", "route", "ms", "bytes", "received"} <= set(line)
         assert line["user"] is not None or status != 404
+
+
+def test_who_sent_how_much_is_in_the_line(site: Site) -> None:
+    """An upload of whatever way; the id stays when a name is taken by another."""
+    person = site.client().register("sender")
+    chunks = iter([b"a" * 3000, b"b" * 2000])
+    for answer in (
+        person.put(person.root(), "told", b"x" * 5000),
+        person.put(person.root(), "untold", chunks),
+    ):
+        (line,) = _lines(site, answer.expect(201))
+        assert line["received"] == 5000
+        assert line["user"] == "sender"
+        assert (
+            line["user_id"]
+            == site.query("SELECT id FROM users WHERE name = 'sender'")[0][0]
+        )
 
 
 def test_a_wrong_login_names_the_event(site: Site) -> None:
