@@ -80,7 +80,10 @@ class Transfers:
         assert seen.digest() == hashlib.sha256(self.large).digest()
 
 
-def test_forty_transfers_end_well_and_readiness_goes_first(short_path: Path) -> None:
+@pytest.mark.parametrize("nginx_first", [False, True][: 2 if FACTOR > 1 else 1])
+def test_forty_transfers_end_well_and_readiness_goes_first(
+    short_path: Path, nginx_first: bool
+) -> None:
     """R12: told to drain, then to stop, with twenty of each in flight."""
     instance = Instance(short_path / "i", {"GRACE_SECONDS": "60"})
     with instance:
@@ -96,7 +99,7 @@ def test_forty_transfers_end_well_and_readiness_goes_first(short_path: Path) -> 
         assert transfers.person.get("/files/").status == 200
         waiting.join(60)
         running = sum(thread.is_alive() for thread in transfers.threads)
-        codes = instance.stop()
+        codes = instance.stop(nginx_first=nginx_first)
         transfers.join()
     assert running > COUNT, "the stop came too late to prove anything"
     assert transfers.failed == []

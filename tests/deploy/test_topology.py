@@ -134,7 +134,8 @@ def test_another_secret_key_does_not_start(stack: Stack) -> None:
 
 def test_rolling_restarts_fail_nobody(stack: Stack) -> None:
     """R11: each instance in turn drains, stops and starts, under load; no repeats."""
-    traffic = Traffic(stack.url, 6, pause=PAUSE)
+    slowest = 20 if FACTOR > 1 else 4
+    traffic = Traffic(stack.url, 6, pause=PAUSE, slowest=slowest)
     with traffic.running():
         rounds = 0
         while rounds < RESTARTS or traffic.asked < REQUESTS:
@@ -161,7 +162,7 @@ def test_killed_instances_lose_nothing(stack: Stack) -> None:
             one.kill()
             time.sleep(1)
             one.start()
-    print(f"{KILLS} instances killed: {traffic}")
+    print(f"{KILLS} instances killed: {traffic}; repeated twice: {traffic.stubborn}")
     assert traffic.wrong == []
     assert traffic.failed == []
     assert traffic.check() > 10

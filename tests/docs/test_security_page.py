@@ -15,7 +15,7 @@ ROWS = (
     + ["I1", "I2", "I13", "I14"]
     + [f"U{number}" for number in (*range(1, 13), 18)]
     + [f"H{number}" for number in (*range(1, 13), 14)]
-    + [f"L{number}" for number in range(1, 8)]
+    + [f"L{number}" for number in range(1, 9)]
 )
 
 

@@ -159,21 +159,36 @@ class Instance:
                 raise ServerError(f"Not ready in {seconds} s:\n{self.tail()}")
             time.sleep(0.05)
 
-    def stop(self, *, drain: float | None = None, seconds: float = 60) -> list[int]:
-        """Stop as a host does: drain, Nginx, then the others; return their codes."""
+    def stop(
+        self,
+        *,
+        drain: float | None = None,
+        seconds: float = 60,
+        nginx_first: bool = False,
+    ) -> list[int]:
+        """Stop as the units do: drain, transfers, the others, and Nginx.
+
+        Return the codes of all but Nginx. Or let Nginx quit first, as one may by hand.
+        """
         if drain is not None:
             self.flask("drain", "--wait", str(drain))
         try:
+            if nginx_first:
+                self.nginx.quit(seconds)
+            codes = self._end(["transfers"], seconds)
+            codes += self._end(list(self.processes), seconds)
             self.nginx.quit(seconds)
-            return self._end(seconds)
+            return codes
         finally:
             self.kill()
 
-    def _end(self, seconds: float) -> list[int]:
-        for process in self.processes.values():
+    def _end(self, names: list[str], seconds: float) -> list[int]:
+        ending = [self.processes[name] for name in names if name in self.processes]
+        for process in ending:
             process.send_signal(signal.SIGTERM)
-        codes = [process.wait(seconds) for process in self.processes.values()]
-        self.processes.clear()
+        codes = [process.wait(seconds) for process in ending]
+        for name in names:
+            self.processes.pop(name, None)
         return codes
 
     def kill(self) -> None:

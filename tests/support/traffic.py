@@ -18,6 +18,21 @@ SIZES = (0, 3 * KIB, 60 * KIB, 300 * KIB, 1500 * KIB)
 _LOST = (OSError, http.client.HTTPException)
 
 
+@dataclass(frozen=True)
+class Slowly:
+    """A body that comes in pieces, over so many seconds, as often as it is sent."""
+
+    body: bytes
+    seconds: float
+    pieces: int = 20
+
+    def __iter__(self) -> Iterator[bytes]:
+        step = len(self.body) // self.pieces + 1
+        for start in range(0, len(self.body), step):
+            time.sleep(self.seconds / self.pieces)
+            yield self.body[start : start + step]
+
+
 @dataclass
 class Person:
     """One of them: what was acknowledged, and what went wrong.
@@ -39,6 +54,10 @@ class Person:
     asked: Counter[str] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    slowest: float = 0.0
+    """Uploads take from one second to so many; without, as long as they need."""
+    stubborn: int = 0
+    """How many downloads and pages one repeat was not enough for."""
     took: list[tuple[float, float]] = field(default_factory=list)
     """When each request that was answered began, and how many seconds it took."""
 
@@ -74,6 +93,7 @@ class Person:
                 said = f"{error!r} after {time.monotonic() - begun:.1f} s"
                 continue
             if answer.status < 500:
+                self.stubborn += attempt > 1 and request[0] == "GET"
                 self.took.append((begun, time.monotonic() - begun))
                 return answer
             said = f"{answer.status}: {answer.text[:200]}"
@@ -89,7 +109,11 @@ class Person:
             "Idempotency-Key": os.urandom(8).hex(),
         }
         path = f"/files/folder/{self.folder}/{name}"
-        answer = self._ask("upload", "PUT", path, body, headers)
+        sent: object = body
+        if self.slowest:
+            sent = Slowly(body, self.dice.uniform(1, self.slowest))
+            headers["Content-Length"] = str(len(body))
+        answer = self._ask("upload", "PUT", path, sent, headers)
         if answer is None:
             self.perhaps.add(name)
             return
@@ -166,14 +190,19 @@ class Traffic:
         tries: int = 1,
         pause: float = 0.0,
         most: int | None = None,
+        slowest: float = 0.0,
     ) -> None:
-        """Register people at a site, who rest so many seconds after each request."""
+        """Register people at a site, who rest so many seconds after each request.
+
+        With ``slowest`` one of them has a slow line: each upload takes up to that.
+        """
         self.url = url
         team = os.urandom(3).hex()
         self.people = [
             Person(Client(url).register(f"{team}-{number}"), number, tries, pause, most)
             for number in range(count)
         ]
+        self.people[-1].slowest = slowest
 
     @contextmanager
     def running(self) -> Iterator["Traffic"]:
@@ -197,6 +226,11 @@ class Traffic:
     def asked(self) -> int:
         """How many requests were sent."""
         return sum(sum(one.asked.values()) for one in self.people)
+
+    @property
+    def stubborn(self) -> int:
+        """How many downloads and pages one repeat was not enough for."""
+        return sum(one.stubborn for one in self.people)
 
     @property
     def failed(self) -> list[str]:
