@@ -25,7 +25,7 @@ faults := tests/web/test_postgres_faults.py tests/web/test_sqlite_faults.py \
 	tests/storage/test_jobs_without_database.py tests/storage/test_purge.py
 recipes := tests/docs/test_operations.py
 full := tests/proof/test_full_disk_and_clock.py
-server := tests/web/test_kill.py
+server := tests/web/test_kill.py tests/deploy/test_kill.py
 stack := tests/deploy/test_topology.py tests/deploy/test_registers.py tests/deploy/test_drain.py \
 	tests/deploy/test_nginx.py tests/deploy/test_slow_reader.py
 long := tests/deploy/test_long.py

@@ -13,9 +13,53 @@ from support.client import Client
 from support.server import Server
 
 BLOB = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}")
+UUIDS = "SELECT uuid FROM blobs"
 
 
-class Site:
+class Beneath:
+    """What lies under a site whose members are folders, and what its database says."""
+
+    members: list[Path]
+
+    def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Ask the database directly, with a question mark for each value."""
+        raise NotImplementedError
+
+    def used(self, name: str) -> int:
+        """How many bytes somebody's quota counts."""
+        return self.query("SELECT used_bytes FROM users WHERE name = ?", name)[0][0]
+
+    def objects(self, member: Path | None = None) -> set[str]:
+        """Every object of a blob on the members, as `d0/o/aa/...`."""
+        found = set()
+        for root in [member] if member else self.members:
+            for kind in ("o", "t"):
+                for path in (root / kind).rglob("*"):
+                    if path.is_file():
+                        found.add(f"{root.name}/{path.relative_to(root)}")
+        return found
+
+    def temporary(self) -> list[Path]:
+        """Whatever lies in the members' folders for temporary files."""
+        places = [member / "tmp" for member in self.members]
+        return [path for place in places for path in place.rglob("*") if path.is_file()]
+
+    def orphans(self) -> set[str]:
+        """Objects whose blob the database does not know, neither live nor going."""
+        known = {str(row[0]).replace("-", "") for row in self.query(UUIDS)}
+        strangers = set()
+        for name in self.objects():
+            match = BLOB.search(name)
+            if match is None or match[0].replace("-", "") not in known:
+                strangers.add(name)
+        return strangers
+
+    def owed(self) -> int:
+        """How many objects the members are owed, all together."""
+        return self.query("SELECT count(*) FROM debts")[0][0]
+
+
+class Site(Beneath):
     """The server, where its bytes lie, and clients that use it."""
 
     def __init__(
@@ -64,41 +108,12 @@ class Site:
     # -- looking underneath
 
     def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Ask the database directly."""
+        """Ask the database directly, with a question mark for each value."""
         path = next(self.data.glob("*.sqlite*"), None) or next(self.data.glob("*.db"))
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10) as database:
             rows = database.execute(sql, values).fetchall()
         database.close()
         return rows
-
-    def used(self, name: str) -> int:
-        """How many bytes somebody's quota counts."""
-        return self.query("SELECT used_bytes FROM users WHERE name = ?", name)[0][0]
-
-    def objects(self, member: Path | None = None) -> set[str]:
-        """Every object of a blob on the members, as `d0/o/aa/...`."""
-        found = set()
-        for root in [member] if member else self.members:
-            for kind in ("o", "t"):
-                for path in (root / kind).rglob("*"):
-                    if path.is_file():
-                        found.add(f"{root.name}/{path.relative_to(root)}")
-        return found
-
-    def temporary(self) -> list[Path]:
-        """Whatever lies in the members' folders for temporary files."""
-        places = [member / "tmp" for member in self.members]
-        return [path for place in places for path in place.rglob("*") if path.is_file()]
-
-    def orphans(self) -> set[str]:
-        """Objects whose blob the database does not know, neither live nor going."""
-        known = {str(row[0]).replace("-", "") for row in self.query(UUIDS)}
-        strangers = set()
-        for name in self.objects():
-            match = BLOB.search(name)
-            if match is None or match[0].replace("-", "") not in known:
-                strangers.add(name)
-        return strangers
 
     def log_lines(self) -> list[dict[str, Any]]:
         """Every structured line that the server wrote."""
@@ -108,13 +123,6 @@ class Site:
     def status(self) -> dict[str, Any]:
         """`flask array status --json`."""
         return json.loads(self.server.flask("array", "status", "--json"))
-
-    def owed(self) -> int:
-        """How many objects the members are owed, all together."""
-        return self.query("SELECT count(*) FROM debts")[0][0]
-
-
-UUIDS = "SELECT uuid FROM blobs"
 
 
 def until(
