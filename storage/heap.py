@@ -1,19 +1,33 @@
-"""Memory that was freed: a process of many threads is to give it back.
+"""One heap for all threads, and what is free in it is given back.
 
-A heap of glibc shrinks only from its top, where one small thing keeps all that is free
-below, and there are eight heaps for each core. So the free pages of all of them are
-given back now and then. Two other ways were tried: that large buffers are never part of
-a heap makes downloads half as fast, and two heaps for all threads a tenth slower.
+By default glibc has up to eight heaps for each core. What one thread has freed in one
+of them is of no use to the others, and malloc_trim(3) leaves the free end of each but
+the first as it is, which is some MiB where buffers come and go. Python's threads take
+turns anyway: with one heap downloads and uploads are as fast as with sixteen. That
+large buffers are never part of a heap was tried as well, and makes downloads half as
+fast.
 """
 
 import ctypes
+import os
 from contextlib import suppress
 
 GIVE_BACK_SECONDS = 60.0
+_M_ARENA_MAX = -8  # mallopt(3)
+
+
+def keep_one() -> None:
+    """Let this process have one heap; call it before there are threads.
+
+    Whoever sets MALLOC_ARENA_MAX knows better, and another libc has its own ways.
+    """
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        with suppress(AttributeError):
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def give_back() -> int:
-    """Give the free pages of all heaps back to the system; returns 0, as a chore.
+    """Give the free pages of the heap back to the system; returns 0, as a chore.
 
     It takes milliseconds, see malloc_trim(3); with another libc nothing happens.
     """

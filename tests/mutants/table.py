@@ -479,4 +479,11 @@ MUTANTS = (
         "        long_ago = 0.0\n",
         "tests/storage/test_manifest_cache.py::test_what_nobody_has_used_for_long_goes",
     ),
+    Mutant(
+        "each thread may have a heap of its own",
+        "storage/heap.py",
+        "            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)\n",
+        "            pass\n",
+        "tests/storage/test_heap.py::test_the_site_has_one_heap",
+    ),
 )

@@ -1,13 +1,16 @@
-"""A process of many threads gives back what is free in its heaps."""
+"""A process of many threads has one heap, and gives back what is free in it."""
 
+import os
 import platform
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from storage import heap, watch, worker
+from support.database import SECRET_KEY
 from support.nginx import ROOT
 from support.store import Store
 
@@ -42,7 +45,53 @@ def _given_back(step: str) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="Another libc has others")
+THREADS = 12
+_COUNT = """
+import ctypes, threading
+import {module}
+libc = ctypes.CDLL(None)
+everybody = threading.Barrier({threads})
+def work():
+    everybody.wait()
+    libc.malloc(1000)
+    everybody.wait()
+threads = [threading.Thread(target=work) for _ in range({threads})]
+for one in threads: one.start()
+for one in threads: one.join()
+libc.malloc_stats()
+"""
+glibc = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="Another libc has others."
+)
+
+
+def _heaps(module: str, data: Path, **environment: str) -> int:
+    """Return how many heaps a process has that loaded a module and had threads."""
+    clean = {k: v for k, v in os.environ.items() if k != "MALLOC_ARENA_MAX"}
+    settings = {"HOLDFAST_DATA_DIR": str(data), "HOLDFAST_SECRET_KEY": SECRET_KEY}
+    done = subprocess.run(
+        [sys.executable, "-c", _COUNT.format(module=module, threads=THREADS)],
+        env=clean | settings | environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stderr.count("Arena ")
+
+
+@glibc
+def test_the_site_has_one_heap(tmp_path: Path) -> None:
+    assert _heaps("wsgi", tmp_path) == 1 < _heaps("os", tmp_path)
+
+
+@glibc
+def test_the_operator_may_know_better(tmp_path: Path) -> None:
+    assert _heaps("wsgi", tmp_path, MALLOC_ARENA_MAX="5") > 1
+
+
+@glibc
 def test_what_is_free_below_something_small_is_given_back() -> None:
     assert _given_back("heap.give_back()") > 40 > _given_back("")
 

@@ -1,6 +1,7 @@
 """People who upload while their server is killed, and what has to be true after it."""
 
 import hashlib
+import http.client
 import random
 import threading
 from collections.abc import Callable
@@ -15,6 +16,7 @@ WEIGHTS = (2, 4, 4, 4, 4, 2, 1)
 MOST = 40
 """Files of one person, who then only replaces them: else each round takes longer."""
 UNDO_SECONDS = 75
+_CUT = (OSError, http.client.HTTPException)
 
 
 @dataclass
@@ -50,7 +52,7 @@ class Uploader:
         self.touched.add(name)
         try:
             answer = self.person.put(folder, name, body, replace=True)
-        except OSError:
+        except _CUT:
             self.person.close()
             return False
         if answer.status in {200, 201}:
