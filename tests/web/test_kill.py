@@ -25,7 +25,7 @@ from support.uploaders import (
 
 ROUNDS = int(os.environ.get("HOLDFAST_TEST_KILLS", "2"))
 SEED = int(os.environ.get("HOLDFAST_TEST_SEED", "0")) or random.randrange(1 << 30)
-CLIENTS = 8 if ROUNDS > 100 else 4
+CLIENTS = 8 if ROUNDS > 10 else 4
 ALL_AFTER = 25
 """Rounds after which everything is read, and not only what was touched."""
 READY_SECONDS = 5.0
@@ -70,5 +70,5 @@ def test_kill_nine_loses_nothing_acknowledged(tmp_path: Path) -> None:
             f"{statistics.median(starts):.1f} s, at most {max(starts):.1f} s"
         )
     assert files > min(ROUNDS, MOST)
-    if ROUNDS > 100:  # beside other tests nobody knows
+    if ROUNDS > 100:  # fewer may run beside other tests, where nobody knows
         assert max(starts) <= READY_SECONDS
