@@ -35,7 +35,7 @@ worker_tmp_dir = str(_SHARED_MEMORY) if _SHARED_MEMORY.is_dir() else None
 # A worker's heart beats beside its requests, so an upload may take hours.
 timeout = 60
 graceful_timeout = _SETTINGS.grace_seconds
-# Longer than a load balancer keeps an idle connection, or it would meet a closed one.
+# Longer than Nginx keeps an idle connection (60 s), or it would meet a closed one.
 keepalive = 75
 
 # Two servers of one user would take the same socket.

@@ -83,9 +83,11 @@ start() {
         publish
         systemctl enable --quiet --now holdfast-cloudwatch.timer
     fi
-    # A transfer that runs may take HOLDFAST_GRACE_SECONDS to end; it is not waited for.
-    timeout 300 systemctl restart holdfast.target || give_up "the site did not start in" \
-        "300 s. See: systemctl list-jobs; journalctl -u 'holdfast*'"
+    # The one that runs lets its transfers end first.
+    grace=$(sed -n 's/^HOLDFAST_GRACE_SECONDS=\([0-9]*\).*/\1/p' "$etc/holdfast.env")
+    most=$((${grace:-30} + 300))
+    timeout "$most" systemctl restart holdfast.target || give_up "the site did not" \
+        "start in $most s. See: systemctl list-jobs; journalctl -u 'holdfast*'"
 }
 
 check

@@ -14,8 +14,8 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from raid.errors import MemberSlow
-from storage.members.s3client import make_client
-from storage.members.s3errors import Trouble, Unanswered, is_transient
+from storage.members.s3client import forget, make_client
+from storage.members.s3errors import Trouble, Unanswered, is_transient, is_unknown
 from storage.members.s3url import Bucket
 
 CONNECTIONS = 16
@@ -32,6 +32,9 @@ LONGEST_PAUSE = 5.0
 BUDGET = 20.0
 EARNED = 0.1
 """How much of a retry a success pays for: at most one request in eleven is a retry."""
+RENEW_SECONDS = 60.0
+"""Age of a client that is made anew, with what its profile says by then, when its
+credentials are refused or it has none."""
 _PIECE = 1 << 20
 
 
@@ -157,6 +160,15 @@ class Calls:
 
 
 _shared: WeakValueDictionary[Bucket, Calls] = WeakValueDictionary()
+_sharing = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _sharing  # whoever held it is not in this process
+    _sharing = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def calls_to(bucket: Bucket) -> Calls:
@@ -165,7 +177,8 @@ def calls_to(bucket: Bucket) -> Calls:
     A member that is away is made anew every few seconds, in every process. A client of
     its own would cost some MiB each time, and its budget would be full again.
     """
-    return _shared.setdefault(bucket, Calls(bucket))
+    with _sharing:
+        return _shared.setdefault(bucket, Calls(bucket))
 
 
 class _Process:
@@ -178,6 +191,7 @@ class _Process:
         self._room = threading.BoundedSemaphore(CONNECTIONS)
         self._making = threading.Lock()
         self._client: Any = None
+        self._made_at = 0.0
         self._local = threading.local()
 
     def once(
@@ -188,8 +202,10 @@ class _Process:
             raise _late()
         try:
             return self._once(operation, parameters, deadline)
-        except Unanswered as trouble:
-            if deadline.over:
+        except Trouble as trouble:
+            if is_unknown(trouble):
+                self._renew()
+            if isinstance(trouble, Unanswered) and deadline.over:
                 raise _late() from trouble
             raise
         finally:
@@ -218,7 +234,15 @@ class _Process:
                     self._client = make_client(
                         self._bucket, CONNECTIONS, lambda: self._local.timeout
                     )
+                    self._made_at = time.monotonic()
         return self._client
+
+    def _renew(self) -> None:
+        """Let the next request have a new client, with the credentials of by then."""
+        with self._making:
+            if time.monotonic() - self._made_at > RENEW_SECONDS:
+                self._client = None
+                forget(self._bucket.profile)
 
 
 def _whole(stream: Any, length: int | None, deadline: Deadline) -> bytes:

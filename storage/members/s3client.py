@@ -89,6 +89,12 @@ def make_client(
     return Client(inner)
 
 
+def forget(profile: str) -> None:
+    """Read the credentials of a profile again for the next client."""
+    with _making:
+        _sessions.pop((os.getpid(), profile), None)
+
+
 def _session(profile: str) -> Any:
     import boto3
 

@@ -122,6 +122,13 @@ def is_denied(trouble: Trouble) -> bool:
     return isinstance(trouble, Answered) and _kind(trouble)[0] is MemberDenied
 
 
+def is_unknown(trouble: Trouble) -> bool:
+    """Say whether our credentials themselves are refused, or there are none."""
+    if isinstance(trouble, Unanswered):
+        return trouble.kind is MemberDenied
+    return isinstance(trouble, Answered) and trouble.code in _EXPIRED | _UNKNOWN
+
+
 def is_forbidden(trouble: Trouble) -> bool:
     """Say whether the server knows us, and does not let us do this one thing.
 

@@ -165,8 +165,10 @@ def test_the_load_balancer_lets_uploads_end(site: dict[str, Any]) -> None:
     assert known["routing.http.desync_mitigation_mode"] == "defensive"
     # A reader may stop for 90 s; and the load balancer has to let go before Nginx does.
     nginx = (ROOT / "deploy/nginx.conf").read_text("utf-8")
-    kept = re.search(r"^    keepalive_timeout (\d+)s", nginx, re.MULTILINE)
-    assert kept and 90 < int(known["idle_timeout.timeout_seconds"]) < int(kept[1])
+    idle = int(known["idle_timeout.timeout_seconds"])
+    for name in ("keepalive_timeout", "send_timeout"):
+        kept = re.search(rf"^    {name} (\d+)s", nginx, re.MULTILINE)
+        assert kept and 90 < idle < int(kept[1])
 
 
 def test_each_zone_has_its_own_way_out(site: dict[str, Any]) -> None:

@@ -468,8 +468,8 @@ MUTANTS = (
     Mutant(
         "each member that is made anew makes a client of boto3",
         "storage/members/s3calls.py",
-        "    return _shared.setdefault(bucket, Calls(bucket))\n",
-        "    return Calls(bucket)\n",
+        "        return _shared.setdefault(bucket, Calls(bucket))\n",
+        "        return Calls(bucket)\n",
         "tests/storage/test_members_client.py::test_a_member_that_is_made_anew_uses_the_client_that_is_there",
     ),
     Mutant(
@@ -485,5 +485,12 @@ MUTANTS = (
         "            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)\n",
         "            pass\n",
         "tests/storage/test_heap.py::test_the_site_has_one_heap",
+    ),
+    Mutant(
+        "credentials that were refused are never read again",
+        "storage/members/s3calls.py",
+        "                self._renew()\n",
+        "                pass\n",
+        "tests/storage/test_members_client.py::test_renewed_credentials_are_used_by_a_member_that_is_there",
     ),
 )

@@ -1,10 +1,14 @@
-"""One client of boto3 for each bucket and process, however often a member is made."""
+"""One client of boto3 for each bucket and process, however often a member is made.
+
+It is made anew when its credentials are refused: they may have been renewed.
+"""
 
 import gc
 from typing import Any
 
 import pytest
 
+from raid.errors import MemberDenied
 from storage.members import s3calls
 from storage.members.s3url import parse_bucket_url
 from storage.members.urls import parse_member_url
@@ -54,4 +58,31 @@ def test_a_client_that_no_member_uses_is_let_go(
     gc.collect()
     assert parse_bucket_url(url) not in s3calls._shared
     used(url, tmp_path)
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize("wrong", [None, "wrong"])
+def test_renewed_credentials_are_used_by_a_member_that_is_there(
+    rclone: S3Server,
+    made: list[object],
+    tmp_path: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: str | None,
+) -> None:
+    monkeypatch.setattr("storage.members.s3client._sessions", {})
+    with monkeypatch.context() as before:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            if wrong is None:
+                before.delenv(name)
+            else:
+                before.setenv(name, wrong)
+        member = parse_member_url(rclone.url(), tmp_path)
+        for _ in range(2):
+            with pytest.raises(MemberDenied):
+                list(member.list("o/"))
+    assert len(made) == 1, "a client costs MiB: not one for each refusal"
+    monkeypatch.setattr(s3calls, "RENEW_SECONDS", 0.0)
+    with pytest.raises(MemberDenied):
+        list(member.list("o/"))
+    assert list(member.list("o/")) == []
     assert len(made) == 2

@@ -87,14 +87,16 @@ def interrupted(
     for number, one in enumerate(uploaders):
         one.seed = seed * len(uploaders) + number
     threads = [
-        threading.Thread(target=one.run, args=(one.person.root(), stop))
+        threading.Thread(target=one.run, args=(one.person.root(), stop), daemon=True)
         for one in uploaders
     ]
     for thread in threads:
         thread.start()
-    stop.wait(seconds)
-    kill()
-    stop.set()
+    try:
+        stop.wait(seconds)
+        kill()
+    finally:
+        stop.set()
     for thread in threads:
         thread.join(30)
         assert not thread.is_alive()

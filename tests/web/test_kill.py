@@ -32,7 +32,7 @@ READY_SECONDS = 5.0
 
 
 def _kill(site: Site, dice: random.Random) -> None:
-    """End gunicorn alone, master and workers, as one group, or everything at once."""
+    """End everything at once, or gunicorn (master and workers) just before the rest."""
     if dice.random() < 0.5:
         os.killpg(site.server.gunicorn_pid(), signal.SIGKILL)
     site.server.kill()
