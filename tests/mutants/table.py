@@ -493,4 +493,11 @@ MUTANTS = (
         "                pass\n",
         "tests/storage/test_members_client.py::test_renewed_credentials_are_used_by_a_member_that_is_there",
     ),
+    Mutant(
+        "errors that refer to themselves stay in memory",
+        "storage/heap.py",
+        "    gc.collect()\n",
+        "",
+        "tests/storage/test_heap.py::test_what_nobody_can_reach_goes_however_old_it_is",
+    ),
 )

@@ -1,10 +1,13 @@
-"""A process of many threads has one heap, and gives back what is free in it."""
+"""A process of many threads has one heap, and gives back what nobody uses."""
 
+import gc
+import linecache
 import os
 import platform
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -94,6 +97,31 @@ def test_the_operator_may_know_better(tmp_path: Path) -> None:
 @glibc
 def test_what_is_free_below_something_small_is_given_back() -> None:
     assert _given_back("heap.give_back()") > 40 > _given_back("")
+
+
+class _Round:
+    """Something that refers to itself."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_nobody_can_reach_goes_however_old_it_is() -> None:
+    old = _Round()
+    gc.collect()
+    gone = weakref.ref(old)
+    del old
+    gc.collect(1)
+    assert gone() is not None
+    heap.give_back()
+    assert gone() is None
+
+
+def test_lines_that_a_traceback_quoted_go() -> None:
+    linecache.getline(__file__, 1)
+    assert __file__ in linecache.cache
+    heap.give_back()
+    assert not linecache.cache
 
 
 class _Libc:
