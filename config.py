@@ -291,15 +291,13 @@ SETTINGS = (
         "TRANSFERS_BIND",
         "none",
         parsers.or_none(parsers.bind),
-        "where the processes listen that Nginx sends uploads and downloads to, when "
-        "they are others than those of pages; `/readyz` waits for them",
+        "where the pool of transfers listens, if it is another; `/readyz` waits for it",
     ),
     Setting(
         "METRICS_BIND",
         "none",
         parsers.or_none(parsers.bind),
-        "where metrics for Prometheus are served, without a login: `host:port` or "
-        "`unix:/path`",
+        "metrics for Prometheus are here, without a login: `host:port`, `unix:/path`",
     ),
 )
 
@@ -341,10 +339,7 @@ def _value(setting: Setting, environ: Mapping[str, str]) -> Any:
     if text is None:
         return None
     if not text.strip():
-        raise ValueError(
-            f"{setting.variable} is empty. Unset it to take the default, or give it "
-            "a value."
-        )
+        raise ValueError(f"{setting.variable} is empty. Give it a value, or unset it.")
     try:
         return setting.parse(text.strip())
     except ValueError as error:

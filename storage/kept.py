@@ -95,8 +95,12 @@ def _purging(
 
 
 def is_worth_a_try() -> ColumnElement[bool]:
-    """Match the debts of tombstones but those that were found to be kept of late."""
-    return or_(~_IS_KEPT, Debt.due_at <= utcnow())
+    """Match the debts of tombstones but those that were found to be kept of late.
+
+    One that is being tried is claimed: due again in a moment, and not in a day.
+    """
+    claimed = utcnow() + timedelta(seconds=debts.CLAIM_SECONDS)
+    return or_(~_IS_KEPT, Debt.due_at <= claimed)
 
 
 def counts(session: maps.AnySession | None = None) -> dict[UUID, int]:

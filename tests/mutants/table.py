@@ -494,6 +494,13 @@ MUTANTS = (
         "tests/storage/test_members_client.py::test_renewed_credentials_are_used_by_a_member_that_is_there",
     ),
     Mutant(
+        "what a member has kept is claimed and then left alone",
+        "storage/kept.py",
+        "    return or_(~_IS_KEPT, Debt.due_at <= claimed)\n",
+        "    return or_(~_IS_KEPT, Debt.due_at <= utcnow())\n",
+        "tests/storage/test_purge_claims.py::test_what_a_member_has_kept_is_tried_again_once_it_is_due",
+    ),
+    Mutant(
         "errors that refer to themselves stay in memory",
         "storage/heap.py",
         "    gc.collect()\n",

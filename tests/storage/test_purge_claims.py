@@ -5,11 +5,11 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from storage import blobs, debts, purge
 from storage.db import transaction, utcnow
-from storage.models import Blob
+from storage.models import Blob, Debt, Reason
 from support.store import Store
 
 
@@ -88,6 +88,14 @@ def test_what_a_killed_worker_was_at_another_ends(
     monkeypatch.setattr(purge, "utcnow", lambda: later)
     monkeypatch.setattr("storage.kept.utcnow", lambda: later)
     assert purge.run(array) == 10
+    assert purging.rows(Blob) == purging.debts() == []
+
+
+def test_what_a_member_has_kept_is_tried_again_once_it_is_due(purging: Store) -> None:
+    purge.begin_due()
+    with transaction() as session:
+        session.execute(update(Debt).values(reason=Reason.KEPT, due_at=utcnow()))
+    assert purge.run(purging.runtime.array()) == 100
     assert purging.rows(Blob) == purging.debts() == []
 
 
