@@ -125,6 +125,7 @@ def test_a_newer_database_is_a_sentence(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path}/holdfast.db")
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'ffff'")
+        connection.exec_driver_sql("UPDATE oldest_beside SET version = 'ffff'")
     engine.dispose()
     done = prepare(tmp_path)
     assert done.returncode == 1
