@@ -44,6 +44,15 @@ _KEEP_ALIVE = {
     "keepalives_count": 4,
     "tcp_user_timeout": 30_000,
 }
+HOLD_SECONDS = 20.0
+"""For so long whoever has a turn may say nothing; then the server gives it on."""
+# The same in the other direction: an instance that lost its power says nothing either,
+# and neither it nor one that was stopped in a transaction may keep its rows for ever.
+_ON_THE_SERVER = (
+    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; "
+    "SET tcp_keepalives_count = 4; "
+    "SET idle_in_transaction_session_timeout = '10min'"
+)
 _WRITING = "holdfast_writing"
 _LOG = logging.getLogger("holdfast.db")
 # SQLite lets one writer in, and the others sleep ever longer before they look again.
@@ -177,12 +186,19 @@ def take_turn(session: Session | scoped_session[Any], name: str) -> None:
 
     PostgreSQL has its waiters for a row look for the newest version of it each time
     that it is changed, and whoever comes later can be there first; for a name they
-    queue. SQLite has one writer anyway.
+    queue. SQLite has one writer anyway. All instances wait for the one whose turn it
+    is: when it falls silent, its transaction ends, and its next statement fails.
     """
     if session.get_bind().dialect.name == "postgresql":
         raw = hashlib.sha256(name.encode()).digest()[:8]
         number = int.from_bytes(raw, "big", signed=True)
-        session.execute(select(func.pg_advisory_xact_lock(number)))
+        hold = f"{HOLD_SECONDS * 1000:.0f}"
+        session.execute(
+            select(
+                func.pg_advisory_xact_lock(number),
+                func.set_config("idle_in_transaction_session_timeout", hold, True),
+            )
+        )
 
 
 @contextmanager
@@ -221,6 +237,14 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
     for pragma in _PRAGMAS:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _limit_silence(connection: Any, _: object) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(_ON_THE_SERVER)
+    connection.commit()
 
 
 def _emit_begin(connection: Connection) -> None:
@@ -283,6 +307,7 @@ def engine_options(url: str) -> dict[str, Any]:
 def watch(engine: Engine) -> None:
     """Make every connection of `engine` follow the rules of this module."""
     event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "connect", _limit_silence)
     event.listen(engine, "begin", _emit_begin)
     event.listen(engine, "do_connect", _connect_when_there_is_room)
     event.listen(engine, "handle_error", _drop_if_damaged)

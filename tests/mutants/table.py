@@ -507,4 +507,11 @@ MUTANTS = (
         "",
         "tests/storage/test_heap.py::test_what_nobody_can_reach_goes_however_old_it_is",
     ),
+    Mutant(
+        "who is silent keeps the turn",
+        "storage/db.py",
+        '        hold = f"{HOLD_SECONDS * 1000:.0f}"\n',
+        '        hold = "0"\n',
+        "tests/web/test_database.py::test_who_falls_silent_loses_the_turn",
+    ),
 )

@@ -1,6 +1,8 @@
 """The database: one way to write, snapshots that end, and times in UTC."""
 
+import re
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -8,10 +10,16 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.exc import DatabaseError, OperationalError, StatementError
+from sqlalchemy.exc import (
+    DatabaseError,
+    DBAPIError,
+    OperationalError,
+    StatementError,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.pool import NullPool
 
+from app import DATABASE_AWAY
 from storage import db as module
 from storage.db import UTCDateTime, db, engine_options, release, transaction
 from support.sqlitefaults import Pages
@@ -251,3 +259,62 @@ def test_a_page_that_was_bad_is_read_again(notes: Flask, tmp_path: Path) -> None
     with transaction() as session:
         session.add(Note(text="c"))
     assert count() == 2
+
+
+# -- PostgreSQL alone
+
+
+@pytest.mark.postgresql
+def test_who_falls_silent_loses_the_turn(
+    notes: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An instance that stands still in a transaction holds the others up for little."""
+    monkeypatch.setattr(module, "HOLD_SECONDS", 0.5)
+    kept: list[str] = []
+
+    def follow() -> None:
+        with notes.app_context(), transaction() as session:
+            module.take_turn(session, "x")
+            session.add(Note(text="b"))
+        kept.append("b")
+
+    other = threading.Thread(target=follow)
+    with pytest.raises(DBAPIError) as met, transaction() as session:
+        module.take_turn(session, "x")
+        session.add(Note(text="a"))
+        session.flush()
+        other.start()
+        other.join(20)
+        assert kept == ["b"]
+        count()
+    assert met.value.connection_invalidated
+    assert isinstance(met.value, DATABASE_AWAY)
+    release()
+    assert db.session.query(Note.text).all() == [("b",)]
+
+
+@pytest.mark.postgresql
+def test_who_works_in_a_turn_keeps_it(
+    notes: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What counts is silence, and once the turn is over there is time again."""
+    monkeypatch.setattr(module, "HOLD_SECONDS", 0.5)
+    with transaction() as session:
+        module.take_turn(session, "x")
+        session.execute(text("SELECT pg_sleep(1)"))
+        session.add(Note(text="a"))
+    with transaction() as session:
+        time.sleep(1)
+        session.add(Note(text="b"))
+    assert count() == 2
+
+
+@pytest.mark.postgresql
+def test_the_server_lets_go_of_an_instance_that_is_gone(notes: Flask) -> None:
+    with db.engine.connect() as connection:
+        ask = "SHOW idle_in_transaction_session_timeout"
+        assert connection.exec_driver_sql(ask).scalar() == "10min"
+    # Set by the same statement; over a socket of Unix they say nothing.
+    told = dict(re.findall(r"keepalives_(\w+) = (\d+)", module._ON_THE_SERVER))
+    silence = int(told["interval"]) * int(told["count"])
+    assert int(told["idle"]) + silence <= 30
