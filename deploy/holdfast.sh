@@ -10,5 +10,5 @@ fi
 set -a
 . /etc/holdfast/holdfast.env
 set +a
-cd /opt/holdfast/current
+cd "$(dirname "$(readlink -f "$0")")/.."  # of the release to which it belongs
 exec runuser -u holdfast -- .venv/bin/flask "$@"

@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections import defaultdict
@@ -48,6 +49,10 @@ HARDENED = {
 }
 """`systemd-analyze security --offline=yes` gives each unit 1.2 with these."""
 
+DRAIN = (
+    f"/bin/sh -c 'test -z \"$$MAINPID\" || exec {HOME}.venv/bin/python -m flask drain'"
+)
+
 Unit = dict[str, list[str]]
 
 
@@ -87,7 +92,7 @@ def test_every_command_is_there(path: Path, sqlite_app: Flask) -> None:
     assert found["WorkingDirectory"] == [HOME.rstrip("/")]
     assert commands(found)
     for line in commands(found):
-        started = re.search(rf"{HOME}\.venv/bin/python -m (\S+)(?: (\S+))?", line)
+        started = re.search(rf"{HOME}\.venv/bin/python -m ([\w.]+)(?: ([\w-]+))?", line)
         assert started, line
         module, first = started.groups()
         assert importlib.util.find_spec(module), line
@@ -109,13 +114,43 @@ def test_a_stop_drains_before_transfers_end_and_outlives_them() -> None:
     """After= is turned round for a stop: transfers, then pages, then Nginx."""
     for name in SERVING:
         found = unit(name)
-        assert found["ExecStop"] == [f"{HOME}.venv/bin/python -m flask drain"]
+        assert found["ExecStop"] == [DRAIN]
         assert found["Type"] == ["notify"]
         assert found["KillMode"] == ["mixed"]
         assert "nginx.service" in found["After"][0]
         longest = plain(SITE)["Parameters"]["LongestUploadSeconds"]["MaxValue"]
         assert int(found["TimeoutStopSec"][0]) > longest + 25 + 30
     assert "holdfast-web.service" in unit("holdfast-transfers")["After"][0]
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_only_who_runs_drains(running: bool) -> None:
+    """After a crash ExecStop is run as well, then without MAINPID (systemd.service)."""
+    command = DRAIN.replace("$$", "$").replace(f"{HOME}.venv/bin/python", "/bin/echo")
+    environ = {"MAINPID": "7"} if running else {}
+    done = subprocess.run(
+        shlex.split(command), env=environ, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ("-m flask drain\n" if running else "")
+
+
+def test_nginx_is_started_again_as_well() -> None:
+    """Debian's unit has no Restart=, and stops all of it for want of memory."""
+    found = read(UNITS / "nginx.service.d/holdfast.conf")
+    assert (found["Restart"], found["OOMPolicy"]) == (["always"], ["continue"])
+    script = (ROOT / "deploy/install.sh").read_text("utf-8")
+    assert "/etc/systemd/system/nginx.service.d/holdfast.conf" in script
+
+
+def test_an_update_in_place_ends_what_runs_before_it_changes_anything() -> None:
+    """Else the old processes would load parts of the new release while they drain."""
+    script = (ROOT / "deploy/install.sh").read_text("utf-8")
+    begin = script[script.index("start() {") :]
+    order = ["publish", "stop holdfast.target", "switch", "daemon-reload"]
+    order += ["reload-or-restart nginx", "start holdfast.target"]
+    places = [begin.index(f"{words}") for words in order]
+    assert places == sorted(places)
+    assert script.rindex("try_nginx\n") < script.rindex("    start\n")
 
 
 def test_transfers_that_start_alone_end_the_draining_of_their_stop() -> None:
