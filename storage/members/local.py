@@ -272,8 +272,9 @@ class LocalMember:
                 self._disk.sync_directory(os.path.dirname(target))  # noqa: PTH120
 
     def keeps(self, prefix: str) -> bool:  # noqa: ARG002
-        """What is deleted is gone."""
-        self.check()
+        """What is deleted is gone; a full disk has to say so, too, so no `check`."""
+        with self._border("ask what it keeps"):
+            self._insist()
         return False
 
     def sync(self, prefix: str) -> None:

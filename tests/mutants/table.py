@@ -514,4 +514,11 @@ MUTANTS = (
         '        hold = "0"\n',
         "tests/web/test_database.py::test_who_falls_silent_loses_the_turn",
     ),
+    Mutant(
+        "a disk has to have room before it may say that a deleted file is gone",
+        LOCAL,
+        '        with self._border("ask what it keeps"):\n            self._insist()\n',
+        "        self.check()\n",
+        f"{PURGE}::test_a_member_below_its_reserve_is_emptied_in_one_round",
+    ),
 )

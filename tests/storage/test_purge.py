@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from raid import repair
 from raid.errors import BlobDamaged, MemberFull, MemberSlow
+from raid.member import RESERVE
 from storage import blobs, kept, purge
 from storage.db import db, release, transaction, utcnow
 from storage.errors import BlobGone
@@ -145,6 +146,30 @@ def test_a_full_member_takes_tombstones(
     quick.let_go(blob.uuid)
     quick.settle()
     assert quick.rows(Blob) == []
+    assert quick.objects() == set()
+
+
+@pytest.mark.sqlite
+def test_a_member_below_its_reserve_is_emptied_in_one_round(
+    quick: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Purges are what makes room there, so its check must not be in their way."""
+    _release(quick, 20)
+    real, below = SystemCalls.statvfs, []
+
+    def statvfs(self, path):  # type: ignore[no-untyped-def]
+        found = list(real(self, path))
+        if path.endswith("/2"):
+            below.append(path)
+            found[1], found[4] = 1, RESERVE - 1
+        return os.statvfs_result(found)
+
+    monkeypatch.setattr(SystemCalls, "statvfs", statvfs)
+    quick.restart()
+    assert quick.status().members[2].observed == "full"
+    quick.tick()
+    assert below
+    assert quick.rows(Blob) == quick.debts() == []
     assert quick.objects() == set()
 
 
