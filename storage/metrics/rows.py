@@ -6,8 +6,10 @@ what is here is left out, because old numbers would say that all is well.
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from uuid import UUID
 
 from flask import Flask
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -16,14 +18,16 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from raid.superblock import StoredState
-from storage import activity, names, queries
+from storage import activity, kept, names, queries
 from storage.db import db, release, utcnow
 from storage.jobs import schedule
 from storage.journal import state
-from storage.models import Debt, DebtKind, Job, JobKind, MemberRow
+from storage.models import Debt, DebtKind, Job, JobKind, MemberRow, Reason
 
 SECONDS = 2.0
 _ACTIVE = ("queued", "running", "paused")
+# What a member keeps of purged blobs waits for its owner: nobody can pay it.
+_IS_OWED = Debt.reason != Reason.KEPT
 _LOG = logging.getLogger("holdfast.metrics")
 
 
@@ -97,27 +101,30 @@ def _members() -> Iterator[Metric]:
     for word, count in beside.items():
         others.add_metric([word], count)
     yield others
-    yield _owed(rows)
+    about = "Objects that a member is owed."
+    yield _by_slot("member_owed_objects", about, rows, _owed())
+    about = "Purged blobs whose bytes a member keeps."
+    yield _by_slot("member_kept_blobs", about, rows, kept.counts())
 
 
-def _owed(rows: list[MemberRow]) -> Metric:
-    asked = select(Debt.member_uuid, func.count()).group_by(Debt.member_uuid)
-    owed = {row[0]: row[1] for row in db.session.execute(asked)}
-    entries = state.owed()
-    found = GaugeMetricFamily(
-        "holdfast_member_owed_objects",
-        "Objects that a member is owed.",
-        labels=["slot"],
-    )
+def _owed() -> Counter[UUID]:
+    asked = select(Debt.member_uuid, func.count()).where(_IS_OWED)
+    found = db.session.execute(asked.group_by(Debt.member_uuid))
+    return Counter({row[0]: row[1] for row in found}) + Counter(state.owed())
+
+
+def _by_slot(
+    name: str, about: str, rows: list[MemberRow], counts: Mapping[UUID, int]
+) -> Metric:
+    found = GaugeMetricFamily(f"holdfast_{name}", about, labels=["slot"])
     for row in rows:
         if row.slot is not None:
-            count = owed.get(row.uuid, 0) + entries.get(row.uuid, 0)
-            found.add_metric([str(row.slot)], count)
+            found.add_metric([str(row.slot)], counts.get(row.uuid, 0))
     return found
 
 
 def _debts() -> Iterator[Metric]:
-    asked = select(Debt.kind, func.count()).group_by(Debt.kind)
+    asked = select(Debt.kind, func.count()).where(_IS_OWED).group_by(Debt.kind)
     counts = {row[0]: row[1] for row in db.session.execute(asked)}
     found = GaugeMetricFamily(
         "holdfast_debts", "What all members are owed, journal aside.", labels=["kind"]

@@ -521,4 +521,11 @@ MUTANTS = (
         "        self.check()\n",
         f"{PURGE}::test_a_member_below_its_reserve_is_emptied_in_one_round",
     ),
+    Mutant(
+        "what a bucket keeps of purged files counts as a debt of its kind",
+        "storage/metrics/rows.py",
+        "func.count()).where(_IS_OWED).group_by(Debt.kind)\n",
+        "func.count()).group_by(Debt.kind)\n",
+        "tests/storage/test_metrics.py::test_what_a_bucket_keeps_is_not_owed",
+    ),
 )

@@ -27,7 +27,16 @@ from storage.metrics import hook, place, rows, server
 from storage.metrics.merge import Merger
 from storage.metrics.meters import ARRAY_STATES, MEMBER_STATES, Meters
 from storage.metrics.rows import Rows
-from storage.models import ArrayRow, Job, JobKind, JobState
+from storage.models import (
+    ArrayRow,
+    Debt,
+    DebtKind,
+    Job,
+    JobKind,
+    JobState,
+    MemberRow,
+    Reason,
+)
 from support.people import Person
 from support.store import KIB, Store
 
@@ -353,6 +362,21 @@ def test_the_database_tells_states_debts_and_work(store: Store) -> None:
     assert found["holdfast_job_done_bytes", "scrub", ""] == 25
     assert found["holdfast_job_total_bytes", "scrub", ""] == 100
     assert ("holdfast_last_drill_age_seconds",) not in found
+
+
+def test_what_a_bucket_keeps_is_not_owed(store: Store) -> None:
+    """Else an alarm about debts never ends where there are versions."""
+    member = next(row.uuid for row in store.rows(MemberRow) if row.slot == 2)
+    reasons = (Reason.KEPT, Reason.KEPT, Reason.AWAY)
+    about = {"member_uuid": member, "kind": DebtKind.TOMBSTONE, "attempt": 1}
+    owed = [Debt(blob=store.put(10).uuid, reason=why, **about) for why in reasons]
+    with transaction() as session:
+        session.add_all(owed)
+    found = read(Rows(store.app, seconds=30))
+    assert found["holdfast_member_owed_objects", "2"] == 1
+    assert found["holdfast_debts", "tombstone"] == 1
+    kept = [found["holdfast_member_kept_blobs", slot] for slot in "0123"]
+    assert kept == [0, 0, 2, 0]
 
 
 def test_scrubs_that_never_end_make_the_last_one_older_and_older(store: Store) -> None:
