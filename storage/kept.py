@@ -18,6 +18,7 @@ from raid.errors import ObjectKept
 from raid.keys import blob_prefix
 from raid.superblock import StoredState
 from storage import debts, history, maps
+from storage.clock import AHEAD
 from storage.db import db, transaction, utcnow
 from storage.models import Blob, BlobState, Debt, DebtKind, Reason
 
@@ -97,10 +98,13 @@ def _purging(
 def is_worth_a_try() -> ColumnElement[bool]:
     """Match the debts of tombstones but those that were found to be kept of late.
 
-    One that is being tried is claimed: due again in a moment, and not in a day.
+    One that is being tried is claimed: due again in a moment, and not in a day. One
+    that would be due in more than a day was found by a clock that was wrong.
     """
-    claimed = utcnow() + timedelta(seconds=debts.CLAIM_SECONDS)
-    return or_(~_IS_KEPT, Debt.due_at <= claimed)
+    now = utcnow()
+    claimed = now + timedelta(seconds=debts.CLAIM_SECONDS)
+    too_late = now + AGAIN_AFTER + AHEAD
+    return or_(~_IS_KEPT, Debt.due_at <= claimed, Debt.due_at > too_late)
 
 
 def counts(session: maps.AnySession | None = None) -> dict[UUID, int]:

@@ -496,8 +496,8 @@ MUTANTS = (
     Mutant(
         "what a member has kept is claimed and then left alone",
         "storage/kept.py",
-        "    return or_(~_IS_KEPT, Debt.due_at <= claimed)\n",
-        "    return or_(~_IS_KEPT, Debt.due_at <= utcnow())\n",
+        "    claimed = now + timedelta(seconds=debts.CLAIM_SECONDS)\n",
+        "    claimed = now\n",
         "tests/storage/test_purge_claims.py::test_what_a_member_has_kept_is_tried_again_once_it_is_due",
     ),
     Mutant(
@@ -527,5 +527,12 @@ MUTANTS = (
         "func.count()).where(_IS_OWED).group_by(Debt.kind)\n",
         "func.count()).group_by(Debt.kind)\n",
         "tests/storage/test_metrics.py::test_what_a_bucket_keeps_is_not_owed",
+    ),
+    Mutant(
+        "what a member kept while a clock was ahead is never tried again",
+        "storage/kept.py",
+        "Debt.due_at <= claimed, Debt.due_at > too_late)\n",
+        "Debt.due_at <= claimed)\n",
+        "tests/storage/test_clock.py::test_what_a_member_keeps_is_tried_again_although_the_clock_was_ahead",
     ),
 )

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select, update
 
 from raid.journal import EntryFlag
-from storage import blobs, clock, debts, uploads
+from storage import blobs, clock, debts, kept, purge, uploads
 from storage.db import db, release, transaction, utcnow
 from storage.errors import Fenced
 from storage.jobs import receipts, runner, schedule, table
@@ -196,6 +196,26 @@ def test_debts_are_paid_although_they_were_put_off_for_a_day(
     store.bring_back(0)
     store.settle()
     assert store.debts() == []
+
+
+@pytest.mark.sqlite
+def test_what_a_member_keeps_is_tried_again_although_the_clock_was_ahead(
+    make_store: Callable[..., Store], wall: Clock
+) -> None:
+    """A day counted from that moment would be years; a day from now is waited for."""
+    store = make_store(PURGE_GRACE_SECONDS="0")
+    blob = store.put(10).uuid
+    store.let_go(blob)
+    purge.begin_due()
+    array = store.runtime.array()
+    pairs = [(blob, debt.member_uuid) for debt in store.debts()]
+    kept.note(array, pairs)
+    assert purge.run(array) == 0
+    wall.jump(days=3000)
+    kept.note(array, pairs)
+    wall.right()
+    assert purge.run(array) == 1
+    assert store.rows(Blob) == store.debts() == []
 
 
 # -- jobs
