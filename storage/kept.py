@@ -7,7 +7,6 @@ the tombstones on every member, and nobody ever takes what is kept for a file. I
 tried again once a day, because a right may be given and versions may expire.
 """
 
-from collections.abc import Collection
 from datetime import timedelta
 from uuid import UUID
 
@@ -16,17 +15,14 @@ from sqlalchemy import ColumnElement, func, or_, select, tuple_, update
 from raid.array import Array
 from raid.errors import ObjectKept
 from raid.keys import blob_prefix
-from raid.superblock import StoredState
 from storage import debts, history, maps
 from storage.clock import AHEAD
 from storage.db import db, transaction, utcnow
-from storage.models import Blob, BlobState, Debt, DebtKind, Reason
+from storage.models import Debt, DebtKind, Reason
+from storage.tombstones import Pairs, owe_again
 
 AGAIN_AFTER = timedelta(days=1)
 _PLAIN = {"synchronize_session": False}
-
-Pairs = Collection[tuple[UUID, UUID]]
-"""Blobs, each with a member that keeps it."""
 
 
 def erase(array: Array, slot: int, blob: UUID) -> bool:
@@ -50,34 +46,16 @@ def note(array: Array, pairs: Pairs) -> None:
     if not pairs:
         return
     with transaction() as session:
-        used = {
-            one.uuid
-            for one in maps.lock(session).members
-            if one.state != StoredState.RETIRED
-        }
-        pairs = [pair for pair in pairs if pair[1] in used]
-        new = {member for _, member in pairs} - set(counts(session))
-        attempts = dict(_purging(session, {blob for blob, _ in pairs}))
-        debts.add(
-            session,
-            [
-                {
-                    "member_uuid": member,
-                    "kind": DebtKind.TOMBSTONE,
-                    "blob": blob,
-                    "attempt": attempts[blob],
-                }
-                for blob, member in pairs
-                if blob in attempts
-            ],
-        )
+        locked = maps.lock(session)
+        known = counts(session)
+        pairs = owe_again(locked, pairs)
         session.execute(
             update(Debt)
             .where(tuple_(Debt.blob, Debt.member_uuid).in_(pairs), _IS_TOMBSTONE)
             .values(reason=Reason.KEPT, tries=0, due_at=utcnow() + AGAIN_AFTER),
             execution_options=_PLAIN,
         )
-        for member in sorted(new):
+        for member in sorted({member for _, member in pairs} - set(known)):
             seat = array.seat(member)
             slot = None if seat is None else seat[1]
             history.note(session, "member_keeps", slot=slot, member=member)
@@ -85,14 +63,6 @@ def note(array: Array, pairs: Pairs) -> None:
 
 _IS_TOMBSTONE = Debt.kind == DebtKind.TOMBSTONE
 _IS_KEPT = Debt.reason == Reason.KEPT
-
-
-def _purging(
-    session: maps.AnySession, blobs: Collection[UUID]
-) -> list[tuple[UUID, int]]:
-    wanted = Blob.uuid.in_(blobs), Blob.state == BlobState.PURGING
-    rows = session.execute(select(Blob.uuid, Blob.attempt).where(*wanted))
-    return [(row.uuid, row.attempt) for row in rows]
 
 
 def is_worth_a_try() -> ColumnElement[bool]:

@@ -35,14 +35,16 @@ from raid.errors import (
 from raid.superblock import StoredState
 from storage import debts, kept, maps
 from storage.db import db, release, transaction, utcnow
-from storage.models import Blob, BlobState, Debt, DebtKind
-from storage.tombstones import begin_due
+from storage.models import Blob, BlobState, Debt, DebtKind, Reason
+from storage.tombstones import begin_due, owe_again
 
 BATCH = 64
 """The most at once: disks take so many in a moment, buckets a few."""
 FIRST_BATCH = 8
 BATCH_SECONDS = 1.0
 """A batch that took longer is followed by a smaller one: the worker has other work."""
+# So many tries wait for the longest: an end leaves no count of those before.
+_OFTEN = 10
 _LOG = logging.getLogger("holdfast.purge")
 _PLAIN = {"synchronize_session": False}
 
@@ -327,11 +329,15 @@ def _acknowledge(done: Held) -> None:
 
 
 def _put_off(failed: Failed) -> None:
-    """Let what a member failed at wait, so that it goes on behind that next time."""
+    """Let what a member failed at wait, so that it goes on behind that next time.
+
+    A tombstone that it can't remove, although it had acknowledged it, is owed again:
+    without a debt it would come first in every round, and no purge would end.
+    """
     if not failed:
         return
     with transaction() as session:
-        maps.lock(session)
+        locked = maps.lock(session)
         for member, uuid in failed:
             mine = (
                 Debt.blob == uuid,
@@ -339,7 +345,11 @@ def _put_off(failed: Failed) -> None:
                 Debt.kind == DebtKind.TOMBSTONE,
             )
             tries = session.scalar(select(Debt.tries).where(*mine))
-            if tries is not None:
+            if tries is None:
+                # The member lacks nothing: the reason must not keep it out of sync.
+                why = {"reason": Reason.DAMAGED, **debts.later(_OFTEN)}
+                owe_again(locked, [(uuid, member)], **why)
+            else:
                 session.execute(
                     update(Debt).where(*mine).values(debts.later(tries)),
                     execution_options=_PLAIN,

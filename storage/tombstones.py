@@ -3,7 +3,8 @@
 `storage.purge` goes on from there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import delete, select, update
@@ -17,6 +18,9 @@ from storage.models import Blob, BlobState, Debt, DebtKind, MemberRow
 
 BATCH = 256
 _PLAIN = {"synchronize_session": False}
+
+Pairs = Collection[tuple[UUID, UUID]]
+"""Blobs, each with a member."""
 
 
 def begin_due() -> int:
@@ -90,6 +94,36 @@ def _owe_tombstones(session: maps.AnySession, blobs: Sequence[UUID]) -> None:
             for member in members
         ],
     )
+
+
+def owe_again(locked: maps.LockedMap, pairs: Pairs, **said: Any) -> Pairs:
+    """Owe tombstones to members that had acknowledged them and don't give them up.
+
+    Only of purges that are on their way; what is owed already stays as it is. Returns
+    the pairs without those whose member is used no more: it is owed nothing.
+    """
+    used = {one.uuid for one in locked.members if one.state != StoredState.RETIRED}
+    pairs = [pair for pair in pairs if pair[1] in used]
+    wanted = Blob.uuid.in_({blob for blob, _ in pairs})
+    rows = locked.session.execute(
+        select(Blob.uuid, Blob.attempt).where(wanted, Blob.state == BlobState.PURGING)
+    )
+    attempts = {row.uuid: row.attempt for row in rows}
+    debts.add(
+        locked.session,
+        [
+            {
+                "member_uuid": member,
+                "kind": DebtKind.TOMBSTONE,
+                "blob": blob,
+                "attempt": attempts[blob],
+                **said,
+            }
+            for blob, member in pairs
+            if blob in attempts
+        ],
+    )
+    return pairs
 
 
 def owe_to(session: maps.AnySession, member: UUID) -> None:

@@ -535,4 +535,11 @@ MUTANTS = (
         "Debt.due_at <= claimed)\n",
         "tests/storage/test_clock.py::test_what_a_member_keeps_is_tried_again_although_the_clock_was_ahead",
     ),
+    Mutant(
+        "a tombstone that can't go is the first one in every round",
+        "storage/purge.py",
+        "                owe_again(locked, [(uuid, member)], **why)\n",
+        "                pass\n",
+        f"{PURGE}::test_a_tombstone_that_cannot_go_holds_up_no_other_purge",
+    ),
 )

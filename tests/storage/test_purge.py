@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import select
 
 from raid import repair
-from raid.errors import BlobDamaged, MemberFull, MemberSlow
+from raid.errors import BlobDamaged, MemberDenied, MemberFull, MemberSlow
 from raid.member import RESERVE
-from storage import blobs, kept, purge
+from storage import blobs, events, kept, purge
 from storage.db import db, release, transaction, utcnow
 from storage.errors import BlobGone
 from storage.members.calls import SystemCalls
@@ -379,6 +379,38 @@ def test_a_sick_member_does_not_hold_up_what_is_behind(
     monkeypatch.undo()
     quick.make_due()
     quick.settle()
+    assert quick.rows(Blob) == quick.debts() == []
+    assert quick.objects() == set()
+
+
+@pytest.mark.sqlite
+def test_a_tombstone_that_cannot_go_holds_up_no_other_purge(
+    quick: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All have let go of everything; one member fails at the end of the first."""
+    _release(quick, 20)
+    stuck = min(row.uuid for row in quick.rows(Blob))
+    real, failed = repair.drop_tombstone, []
+
+    def drop(array, slot, uuid):  # type: ignore[no-untyped-def]
+        if (slot, uuid) == (2, stuck):
+            failed.append(uuid)
+            raise MemberDenied("m", "It may not be removed.")
+        real(array, slot, uuid)
+
+    monkeypatch.setattr(repair, "drop_tombstone", drop)
+    array = quick.runtime.array()
+    for _ in range(3):
+        purge.run(array)
+    assert [row.uuid for row in quick.rows(Blob)] == [stuck]
+    assert {debt.member_uuid for debt in quick.debts()} == {_member(quick, 2)}
+    assert len(failed) == 1
+    # Nor does it keep its member from counting as whole: it lacks nothing.
+    assert not events._owes(_member(quick, 2), db.session())
+    release()
+    monkeypatch.setattr(repair, "drop_tombstone", real)
+    quick.make_due()
+    assert purge.run(array) == 1
     assert quick.rows(Blob) == quick.debts() == []
     assert quick.objects() == set()
 
