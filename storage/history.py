@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import delete, insert, select
 
 from storage import glossary, maps
+from storage.clock import earliest
 from storage.db import db, release, transaction, utcnow
 from storage.models import Event
 
@@ -82,7 +83,7 @@ def latest(count: int = 50, before: int | None = None) -> Sequence[Event]:
 
 def forget_old() -> int:
     """Drop events that are older than a year: a chore of the worker."""
-    before = utcnow() - timedelta(days=KEEP_DAYS)
+    before = earliest() - timedelta(days=KEEP_DAYS)
     with transaction() as session:
         gone = session.execute(
             delete(Event).where(Event.at < before).returning(Event.id)

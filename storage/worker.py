@@ -14,7 +14,17 @@ from sqlalchemy.exc import DBAPIError
 
 from raid.array import Array
 from raid.errors import RaidError
-from storage import damage, debts, events, heap, purge, quarantine, upkeep, uploads
+from storage import (
+    damage,
+    debts,
+    events,
+    heap,
+    history,
+    purge,
+    quarantine,
+    upkeep,
+    uploads,
+)
 from storage.db import abandon
 from storage.errors import NoArray, StorageError
 from storage.jobs import (  # noqa: F401 - each says which kind of job it does
@@ -58,6 +68,8 @@ class Chore:
 
 _chores: dict[str, Chore] = {
     "quarantine": Chore(86_400.0, quarantine.daily),
+    "old events": Chore(86_400.0, history.forget_old),
+    "old jobs": Chore(86_400.0, schedule.forget_old),
     "receipts": Chore(60.0, receipts.request),
     "memory": Chore(heap.GIVE_BACK_SECONDS, heap.give_back),
 }

@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import defer
 
 from raid.array import Array
-from storage import maps
-from storage.clock import AHEAD
+from storage import history, maps
+from storage.clock import AHEAD, earliest
 from storage.db import db, release, transaction, utcnow
 from storage.jobs import runner, scrub, table
 from storage.models import ArrayRow, Blob, BlobState, Job, JobKind, JobState
@@ -134,6 +134,30 @@ def _believed(when: Any = Job.finished_at) -> ColumnElement[bool]:
     """Match what did not end in the future: then a clock was wrong."""
     believed: ColumnElement[bool] = when <= utcnow() + AHEAD
     return believed
+
+
+def forget_old() -> int:
+    """Drop jobs that ended more than a year ago, with their reports: a chore.
+
+    The last of a kind, for each member and each way to end, stays however old it is,
+    and so does the last full scrub: that is what everybody here asks for.
+    """
+    before = earliest() - timedelta(days=history.KEEP_DAYS)
+    full = last_full_scrub()
+    last = (
+        select(func.max(Job.id))
+        .where(Job.state.in_(_ENDED))
+        .group_by(Job.kind, Job.member_uuid, Job.state)
+    )
+    old = [Job.state.in_(_ENDED), Job.finished_at < before, Job.id.not_in(last)]
+    if full is not None:
+        old.append(Job.id != full.id)
+    with transaction() as session:
+        gone = session.execute(
+            delete(Job).where(*old).returning(Job.id),
+            execution_options={"synchronize_session": False},
+        )
+        return len(gone.all())
 
 
 def made_at() -> datetime | None:

@@ -542,4 +542,11 @@ MUTANTS = (
         "                pass\n",
         f"{PURGE}::test_a_tombstone_that_cannot_go_holds_up_no_other_purge",
     ),
+    Mutant(
+        "the last full scrub is forgotten",
+        "storage/jobs/schedule.py",
+        "        old.append(Job.id != full.id)\n",
+        "        pass\n",
+        "tests/storage/test_schedule.py::test_what_the_last_jobs_said_is_not_forgotten",
+    ),
 )

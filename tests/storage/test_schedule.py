@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from storage.db import release, transaction, utcnow
 from storage.jobs import runner, schedule, table
-from storage.models import ArrayRow, Event, Job, JobKind, JobState
+from storage.models import ArrayRow, Event, Job, JobKind, JobState, MemberRow
 from support.store import Store
 
 DAY = timedelta(days=1)
@@ -175,3 +175,54 @@ def test_the_worker_does_it(store: Store) -> None:
     assert {"scrub", "drill"} <= done
     assert until(schedule.next_scrub()) == 30
     assert until(schedule.next_drill()) == 7
+
+
+# -- what is forgotten
+
+
+def test_the_worker_forgets_what_happened_long_ago(store: Store) -> None:
+    """Events and reports of more than a year; what is younger stays."""
+    with transaction() as session:
+        for days in (401, 399):
+            session.add(Event(word="member_back", slot=days, at=utcnow() - days * DAY))
+    ended(JobKind.SWEEP, 401)
+    ended(JobKind.SWEEP, 399)
+    store.worker._do_chores()
+    events = [row.slot for row in store.rows(Event) if row.word == "member_back"]
+    assert events == [399]
+    assert jobs_left(store) == [("sweep", 399)]
+
+
+def test_what_the_last_jobs_said_is_not_forgotten(store: Store) -> None:
+    """When the next ones are due, and what a rebuild has not come to, hangs on them."""
+    partial: dict[str, Any] = {"counts": {"unreachable": 1}}
+    ended(JobKind.DRILL, 600)
+    ended(JobKind.DRILL, 500)
+    ended(JobKind.DRILL, 450, state=JobState.FAILED)
+    ended(JobKind.SCRUB, 600)
+    ended(JobKind.SCRUB, 500)
+    ended(JobKind.SCRUB, 420, **partial)
+    ended(JobKind.SCRUB, 410, **partial)
+    members = [row.uuid for row in store.rows(MemberRow)]
+    for member in members:
+        ended(JobKind.REBUILD, 430, state=JobState.CANCELLED, member_uuid=member)
+    paused(700, "It waits.")
+    assert schedule.forget_old() == 3
+    assert jobs_left(store) == [
+        ("drill", 500),
+        ("drill", 450),
+        ("scrub", 500),
+        ("scrub", 410),
+        *[("rebuild", 430)] * len(members),
+    ]
+    assert len(store.rows(Job)) == 5 + len(members)
+    assert schedule.forget_old() == 0
+
+
+def jobs_left(store: Store) -> list[tuple[str, int]]:
+    """Return the jobs that ended, by kind and how many days ago."""
+    return [
+        (job.kind, round((utcnow() - job.finished_at) / DAY))
+        for job in sorted(store.rows(Job), key=lambda job: job.id)
+        if job.finished_at is not None
+    ]
