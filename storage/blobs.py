@@ -22,13 +22,14 @@ from raid.errors import RaidError
 from raid.manifest import Description, Form
 from raid.plans import healthy_slots
 from raid.reader import read
+from raid.superblock import StoredState
 from raid.writer import Source, Stored, write
 from storage import debts, maps, uploads, watch
 from storage.blobref import manifest_of, reference
 from storage.clock import latest
 from storage.db import db, utcnow
 from storage.db import release as end_reading
-from storage.errors import BlobGone, StorageError
+from storage.errors import BlobGone, HoldersGone, StorageError
 from storage.models import Blob, BlobState, DebtKind
 from storage.runtime import Runtime, runtime
 from storage.shares import shares_of
@@ -37,6 +38,7 @@ from storage.uploads import Wanted
 __all__ = ["Blob", "Incoming", "Reading", "Wanted", "open_blob", "receive", "release"]
 
 _LOG = logging.getLogger("holdfast.blobs")
+_MAY_BE_READ = (StoredState.IN_SYNC, StoredState.REBUILDING, StoredState.STALE)
 _INSERT = insert(cast(Table, Blob.__table__))
 
 
@@ -82,6 +84,7 @@ class Incoming:
         locked.refuse_readonly()
         self._log.close(session)
         lacks = debts.lacking(locked, self._stored, self._wrote_to)
+        self._refuse_unreadable(locked)
         # What one on its way into a slot is owed, the slot's present member has.
         owed = any(
             kind == DebtKind.SHARD and member.slot is not None
@@ -94,6 +97,28 @@ class Incoming:
             debts.owe(locked, self._stored, lacks)
         self.committed, self.map_changed = True, locked.changed
         return Blob(**values)
+
+    def _refuse_unreadable(self, locked: maps.LockedMap) -> None:
+        """Raise when too few of the members that were written to still count.
+
+        An upload keeps the map that it began with, and what a replaced member holds
+        is never read again. Debts can't be paid from nothing.
+        """
+        stored = self._stored
+        there = {
+            (slot, member.uuid)
+            for slot, member in locked.by_slot().items()
+            if member.state in _MAY_BE_READ
+        }
+        described = any(
+            (slot, self._wrote_to.get(slot)) in there for slot in stored.manifest_on
+        )
+        whole = all(
+            len(there.intersection(zip(row.slots, holders, strict=True))) >= row.shape.k
+            for row, holders in zip(stored.rows, stored.holders, strict=True)
+        )
+        if not (described and whole):
+            raise HoldersGone
 
     def _values(self, *, at_risk: bool) -> dict[str, Any]:
         stored = self._stored

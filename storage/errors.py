@@ -11,6 +11,7 @@ __all__ = [
     "CannotCreate",
     "CannotRecover",
     "Fenced",
+    "HoldersGone",
     "Needed",
     "NoArray",
     "NotNow",
@@ -101,6 +102,18 @@ class SlotGone(StorageError):
         super().__init__(
             "The array became smaller while this was uploaded. Nothing was kept. "
             "Try again."
+        )
+
+
+class HoldersGone(StorageError):
+    """Too many of the members that were written to don't serve any more."""
+
+    code = "upload_interrupted"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Too many members were replaced or failed while this was uploaded. "
+            "Nothing was kept. Try again."
         )
 
 

@@ -280,7 +280,10 @@ ERRORS = _by_word(
     Term("reshape_waits", "The rewrite waits for members; nothing was lost."),
     Term("storage_error", "The members answered in a way that makes no sense."),
     Term("storage_unavailable", "A member did not answer in time; trying again helps."),
-    Term("upload_interrupted", "The upload stood still and was given up; try again."),
+    Term(
+        "upload_interrupted",
+        "The upload stood still or members changed meanwhile; try again.",
+    ),
     Term("wrong_length", "More or fewer bytes came than were declared."),
 )
 

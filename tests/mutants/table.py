@@ -336,6 +336,13 @@ MUTANTS = (
         f"{COMMIT}::test_a_readonly_array_takes_nothing{_SQLITE}",
     ),
     Mutant(
+        "what lies on replaced members alone is committed",
+        "storage/blobs.py",
+        "        if not (described and whole):\n",
+        "        if not described:\n",
+        f"{COMMIT}::test_who_still_holds_it_decides_at_the_commit",
+    ),
+    Mutant(
         "the quota is looked at and not taken in one step",
         "files/quota.py",
         "        change = change.where(User.used_bytes + amount <= quota)\n",

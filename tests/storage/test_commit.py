@@ -3,16 +3,18 @@
 import os
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import event
 
 from raid.errors import ArrayReadOnly, MemberFull, NoSpace
 from raid.superblock import StoredState
-from storage import blobs, debts, uploads
+from storage import blobs, debts, maps, membership, uploads
 from storage.db import db, transaction
-from storage.errors import Fenced, WrongDigest, WrongLength
+from storage.errors import Fenced, HoldersGone, WrongDigest, WrongLength
 from storage.members.local import LocalMember
 from storage.models import (
     ArrayRow,
@@ -25,6 +27,7 @@ from storage.models import (
     UploadState,
 )
 from support.arrays import Body
+from support.jobs import finish
 from support.soak import FACTOR, steps
 from support.store import KIB, MIB, Store, wanted
 
@@ -327,19 +330,9 @@ def test_an_upload_that_lives_is_left_alone(store: Store) -> None:
 @pytest.mark.parametrize("size", [1000, 300 * KIB, 2 * MIB])
 def test_a_member_replaced_between_write_and_commit(store: Store, size: int) -> None:
     """Whoever is in a slot at step 4 is owed what it does not have."""
-    from uuid import uuid4
-
     data = b"x" * size
     with blobs.receive(wanted(data), Body(data), lambda _: None) as incoming:
-        fresh = uuid4()
-        with transaction() as session:
-            old = next(row for row in store_members(session) if row.slot == 1)
-            old.slot, old.state = None, StoredState.RETIRED
-            session.flush()
-            session.add(MemberRow(uuid=fresh, slot=1, url=old.url, state="in_sync"))
-            row = session.get(ArrayRow, 1)
-            assert row is not None
-            row.event += 1
+        fresh = _put_another_in(1)
         with transaction() as session:
             blob = incoming.commit(session)
     owed = store.debts()
@@ -349,6 +342,78 @@ def test_a_member_replaced_between_write_and_commit(store: Store, size: int) -> 
     assert (DebtKind.SHARD in kinds) == (size > 64 * KIB)
     assert store.states()[1:2] != ["in_sync"]
     assert blob.at_risk == (size > 64 * KIB)
+
+
+def _put_another_in(slot: int) -> UUID:
+    """Give a slot to a member that holds nothing; returns its uuid."""
+    fresh = uuid4()
+    with transaction() as session:
+        old = next(row for row in store_members(session) if row.slot == slot)
+        old.slot, old.state = None, StoredState.RETIRED
+        session.flush()
+        session.add(MemberRow(uuid=fresh, slot=slot, url=old.url, state="in_sync"))
+        row = session.get(ArrayRow, 1)
+        assert row is not None
+        row.event += 1
+    return fresh
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(
+    ("size", "too_many"), [(0, 4), (1000, 4), (300 * KIB, 2), (2 * MIB, 2)]
+)
+def test_who_still_holds_it_decides_at_the_commit(
+    store: Store, size: int, too_many: int
+) -> None:
+    """When too few are left that were written to, it is refused and undone."""
+    data, replaced = b"x" * size, 0
+    with (
+        pytest.raises(HoldersGone, match="Nothing was kept"),
+        blobs.receive(wanted(data), Body(data), lambda _: None) as incoming,
+    ):
+        for replaced in range(5):
+            with transaction() as session:
+                incoming.commit(session)
+                session.rollback()
+            _put_another_in(replaced)
+    assert replaced == too_many
+    assert store.rows(Upload) == store.rows(UploadSegment) == []
+    assert {blob.state for blob in store.rows(Blob)} <= {BlobState.PURGING}
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("state", ["stale", "faulty"])
+def test_who_may_be_read_counts_at_the_commit(store: Store, state: str) -> None:
+    """A stale member gives what it has, and a faulty one is not asked."""
+    data = b"x" * 2 * MIB
+    with blobs.receive(wanted(data), Body(data), lambda _: None) as incoming:
+        with transaction() as session:
+            locked = maps.lock(session)
+            for slot in (1, 2):
+                locked.set_state(locked.by_slot()[slot], StoredState(state))
+        counts = nullcontext() if state == "stale" else pytest.raises(HoldersGone)
+        with counts, transaction() as session:
+            incoming.commit(session)
+    assert incoming.committed == (state == "stale")
+
+
+@pytest.mark.sqlite
+def test_an_upload_that_outlives_two_replacements_leaves_nothing(store: Store) -> None:
+    """Both members were copied before they went, and what came meanwhile was not."""
+    data = b"x" * 2 * MIB
+    with (
+        pytest.raises(HoldersGone),
+        blobs.receive(wanted(data), Body(data), lambda _: None) as incoming,
+    ):
+        for slot in (1, 2):
+            membership.replace(slot, f"file:members/new{slot}")
+            finish(store)
+        with transaction() as session:
+            incoming.commit(session)
+    finish(store)
+    assert store.rows(Upload) == store.rows(Blob) == store.debts() == []
+    left = [*store.folder.glob("*/o/*/*"), *store.folder.glob("new*/t/*/*")]
+    assert left == []
 
 
 def store_members(session: Any) -> list[MemberRow]:
