@@ -101,17 +101,19 @@ def seat(
     slot: int,
     spare: UUID,
     *,
+    seen: UUID | None = None,
     actor: str | None = None,
     why: str = "",
     force: bool = False,
 ) -> None:
     """Let a spare that is formatted replace the member of a slot.
 
-    Without force, only when what a member that is gone holds can't be needed.
+    Without force, only when what a member that is gone holds can't be needed; and
+    only the member that was `seen` in the slot, if one is named.
     """
     with _change() as (array, locked):
+        old = _in_slot(locked, slot, seen)
         _refuse_second(locked, slot)
-        old = _in_slot(locked, slot)
         new = next((one for one in locked.members if one.uuid == spare), None)
         if new is None or new.state != StoredState.SPARE:
             raise Refused(
@@ -251,12 +253,20 @@ def _change() -> Iterator[tuple[Array, maps.LockedMap]]:
     own.forget_map()
 
 
-def _in_slot(locked: maps.LockedMap, slot: int) -> maps.LockedMember:
+def _in_slot(
+    locked: maps.LockedMap, slot: int, seen: UUID | None = None
+) -> maps.LockedMember:
+    """Return the member of a slot, or refuse when it is not the one that was seen."""
     member = locked.by_slot().get(slot)
     if member is None:
         slots = ", ".join(str(one) for one in sorted(locked.by_slot()))
         raise Refused(
             f"There is no slot {slot}; the slots are {slots}. Nothing was changed."
+        )
+    if seen not in (None, member.uuid):
+        raise Refused(
+            f"Slot {slot} has another member by now. Nothing was changed. "
+            "Look at the array again."
         )
     return member
 

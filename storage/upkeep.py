@@ -75,7 +75,7 @@ def take_over(array: Array) -> int:
         if time.monotonic() - since < grace or slot in being_replaced or not spares:
             continue
         why = "Its member was gone for too long, and a spare took its place."
-        membership.seat(slot, spares.pop(0), why=why)
+        membership.seat(slot, spares.pop(0), seen=array.uuid_of(slot), why=why)
         given += 1
     return given
 

@@ -459,6 +459,14 @@ MUTANTS = (
         "tests/storage/test_strange_buckets.py::test_no_spare_takes_over_from_one_that_only_denies",
     ),
     Mutant(
+        "a spare takes over from the spare of another worker",
+        "storage/upkeep.py",
+        "spares.pop(0), seen=array.uuid_of(slot), why=why",
+        "spares.pop(0), why=why",
+        "tests/storage/test_spares.py"
+        "::test_a_second_worker_leaves_the_spare_that_stepped_in",
+    ),
+    Mutant(
         "what a killed worker removed is not made durable",
         "storage/kept.py",
         "            member.sync(blob_prefix(blob))\n",

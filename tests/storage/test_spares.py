@@ -153,6 +153,29 @@ def test_never_for_a_member_that_is_needed_since_a_moment(eager: Store) -> None:
 
 
 @pytest.mark.sqlite
+def test_a_second_worker_leaves_the_spare_that_stepped_in(
+    eager: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It saw the same member gone, and its map is older than the spare's turn."""
+    first, second = (
+        membership.add_spare(f"file:members/spare{number}") for number in range(2)
+    )
+    finish(eager)
+    eager.lose(1)
+    seen = _look(eager)
+    assert upkeep.take_over(seen) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(eager.runtime, "array", lambda: seen)
+        with pytest.raises(Refused, match="Slot 1 has another member by now"):
+            upkeep.take_over(seen)
+    rows = {row.uuid: (row.slot, row.state) for row in eager.rows(MemberRow)}
+    assert rows[first] == (1, "rebuilding")
+    assert rows[second] == (None, "spare")
+    finish(eager)
+    assert eager.states() == ["in_sync"] * 4
+
+
+@pytest.mark.sqlite
 def test_a_spare_that_is_gone_takes_nothing(eager: Store) -> None:
     membership.add_spare("file:members/spare")
     finish(eager)
