@@ -6,8 +6,8 @@ read-only) leaves a member readable; any other trouble rests it altogether.
 """
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
 from raid.errors import (
     MemberError,
@@ -105,11 +105,26 @@ class Health:
             return sum(at > since for at in self._failures.get(slot, ()))
 
     def forget(self, slot: int) -> None:
-        """Forget all of a slot: another member sits there, or it was taken back."""
+        """Forget all of a slot: its member was taken back."""
         self.pace.forget(slot)
         with self._lock:
             for known in (self._reach, self._write, self._failures):
                 known.pop(slot, None)
+
+    def without(self, slots: Collection[int]) -> "Health":
+        """Return a copy that knows nothing of some slots: other members sit there.
+
+        Who still uses the members that sat there notes here how those are.
+        """
+        new = Health(self._clock)
+        new.pace = self.pace.without(slots)
+        with self._lock:
+            new._reach = {slot: replace(one) for slot, one in self._reach.items()}
+            new._write = {slot: replace(one) for slot, one in self._write.items()}
+            new._failures = dict(self._failures)
+        for slot in slots:
+            new.forget(slot)
+        return new
 
     def begin(self, slot: int) -> None:
         """Note that a request begins; after a rest one tries and the others wait."""

@@ -6,8 +6,8 @@ one never sets the measure. Like health, this belongs to one process and is not 
 """
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
 LEAST_PATIENCE = 0.1
 """Seconds that any read is given."""
@@ -119,10 +119,24 @@ class Pace:
         return max(0.0, self._rests.get(slot, 0.0) - self.clock())
 
     def forget(self, slot: int) -> None:
-        """Forget all of a slot: another member sits there, or it was taken back."""
+        """Forget all of a slot: its member was taken back."""
         with self._lock:
             for known in (self._times, self._lateness, self._late_at, self._rests):
                 known.pop(slot, None)
+
+    def without(self, slots: Collection[int]) -> "Pace":
+        """Return a copy that knows nothing of some slots: other members sit there."""
+        new = Pace(self.clock)
+        with self._lock:
+            new._times = {slot: replace(times) for slot, times in self._times.items()}
+            new._lateness = dict(self._lateness)
+            new._late_at = dict(self._late_at)
+            new._rests = dict(self._rests)
+            new._left, new.hedges = self._left, self.hedges
+            new._day, new._today = self._day, self._today
+        for slot in slots:
+            new.forget(slot)
+        return new
 
     def allow(self, reads: int, size: int) -> bool:
         """Pay for asking others ``reads`` times for ``size`` bytes, or say no."""

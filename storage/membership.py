@@ -32,11 +32,16 @@ _SERVES = (StoredState.IN_SYNC, StoredState.REBUILDING, StoredState.STALE)
 
 
 def fail(
-    slot: int, *, actor: str | None = None, why: str | None = None, force: bool = False
+    slot: int,
+    *,
+    seen: UUID | None = None,
+    actor: str | None = None,
+    why: str | None = None,
+    force: bool = False,
 ) -> None:
     """Take the member of a slot out of use; it is faulty until it is taken back."""
     with _change() as (array, locked):
-        member = _in_slot(locked, slot)
+        member = _in_slot(locked, slot, seen)
         if member.state in (StoredState.FAULTY, StoredState.RETIRED):
             raise Refused(
                 f"The member of slot {slot} is {member.state} already. "

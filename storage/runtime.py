@@ -167,12 +167,15 @@ class Runtime:
         )
 
     def _forget_health(self, found: ArrayMap) -> None:
-        """Start anew with a slot in which another member sits now."""
+        """Start anew with the slots in which other members sit now.
+
+        Transfers that began before go on with the old members, and with their health.
+        """
         before = self._array.map.slots if self._array is not None else ()
         sat = {entry.slot: entry.member for entry in before}
-        for entry in found.slots:
-            if sat.get(entry.slot, entry.member) != entry.member:
-                self.health.forget(entry.slot)
+        taken = {e.slot for e in found.slots if sat.get(e.slot, e.member) != e.member}
+        if taken:
+            self.health = self.health.without(taken)
 
     def _health_beside(self, uuid: UUID) -> Health:
         known = self._array.beside.get(uuid) if self._array is not None else None

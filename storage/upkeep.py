@@ -49,10 +49,10 @@ def fail_sick(array: Array) -> int:
             continue
         why = f"Its device reported {often} errors within ten minutes."
         try:
-            membership.fail(entry.slot, why=why)
+            membership.fail(entry.slot, seen=entry.member, why=why)
             failed += 1
         except Refused as error:
-            _LOG.warning("A sick member stays in use: %s", error)
+            _LOG.warning("A sick member was not failed: %s", error)
             array.health.forget(entry.slot)
     return failed
 

@@ -459,6 +459,14 @@ MUTANTS = (
         "tests/storage/test_strange_buckets.py::test_no_spare_takes_over_from_one_that_only_denies",
     ),
     Mutant(
+        "the errors of a replaced member are its successor's",
+        "storage/runtime.py",
+        "            self.health = self.health.without(taken)\n",
+        "            for slot in taken:\n                self.health.forget(slot)\n",
+        "tests/storage/test_spares.py"
+        "::test_what_a_replaced_member_did_is_not_its_successors",
+    ),
+    Mutant(
         "a spare takes over from the spare of another worker",
         "storage/upkeep.py",
         "spares.pop(0), seen=array.uuid_of(slot), why=why",

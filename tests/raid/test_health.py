@@ -111,3 +111,28 @@ def test_a_failing_disk_is_not_trusted_for_a_good_read(
     health.checked(1)
     assert health.usable(1)
     assert health.observed(1) is None
+
+
+def test_a_copy_without_a_slot_has_a_life_of_its_own(
+    health: Health, clock: Clock
+) -> None:
+    """What is met with a member that was replaced stays with who still uses it."""
+    for slot in (0, 1):
+        health.note(slot, MemberFailing(f"m{slot}", "It is failing."))
+        health.note(slot, MemberFull(f"m{slot}", "It is full."))
+        for _ in range(5):
+            health.pace.late(slot)
+            clock.now += 1
+    copy = health.without({1})
+    assert (copy.observed(0), copy.failures(0)) == ("missing", 1)
+    assert copy.pace.rests_for(0) == health.pace.rests_for(0) > 0
+    assert copy.pace.hedges == health.pace.hedges
+    assert (copy.observed(1), copy.failures(1)) == (None, 0)
+    assert copy.pace.rests_for(1) == 0 < health.pace.rests_for(1)
+    health.note(1, MemberFailing("m1", "It is failing."))
+    health.ok(0, write=True)
+    assert copy.usable(1, write=True) and copy.failures(1) == 0
+    assert copy.unreachable(0)
+    clock.now += 60
+    copy.begin(0)
+    assert not copy.usable(0) and health.usable(0)

@@ -269,6 +269,29 @@ def test_a_device_that_fails_again_and_again_is_failed(
 
 
 @pytest.mark.sqlite
+def test_what_a_replaced_member_did_is_not_its_successors(store: Store) -> None:
+    """Who still uses the old one meets its errors, and may fail only that one."""
+    store.put(300 * KIB)
+    old = _look(store)
+    old.health._clock = lambda: now[0]
+    now = [0.0]
+    error = MemberFailing("members/1", "Could not read: it is failing.")
+    membership.replace(1, "file:members/new")
+    finish(store)
+    own = store.runtime
+    for _ in range(9):
+        with pytest.raises(MemberFailing), old.using(1):
+            raise error
+        now[0] += 60
+    assert old.health.failures(1) == 9
+    assert own.array().health.failures(1) == 0
+    assert own.array().health.observed(1) is None
+    assert upkeep.fail_sick(own.array()) == 0
+    assert upkeep.fail_sick(old) == 0, "another member sits there by now"
+    assert store.states() == ["in_sync"] * 4
+
+
+@pytest.mark.sqlite
 def test_nothing_steps_in_while_readonly(eager: Store) -> None:
     membership.add_spare("file:members/spare")
     membership.fail(1)
