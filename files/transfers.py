@@ -51,7 +51,8 @@ def add_routes(blueprint: Blueprint) -> None:
     """Add the addresses of this module to the blueprint of the pages."""
     add = blueprint.add_url_rule
     add("/folder/<id>/upload", "upload", upload, methods=["POST"])
-    add("/folder/<id>/<name>", "put", put, methods=["PUT"])
+    # A name that begins with %2F is not led to the name without it.
+    add("/folder/<id>/<name>", "put", put, methods=["PUT"], merge_slashes=False)
     add("/file/<id>/download", "download", download, methods=["GET"])
 
 
