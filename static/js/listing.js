@@ -1,7 +1,7 @@
 /* Fetch the page again and put its new parts in place, keeping focus and selection. */
 import { all, one } from "./dom.js";
 import { focusedRow, opener, picked, rowById, rows } from "./rows.js";
-import { page } from "./server.js";
+import { page, renewToken } from "./server.js";
 
 const FOCUS = ["[data-open]", 'input[name="entry"]', "summary"];
 
@@ -46,8 +46,7 @@ async function renew() {
     const other = one(`[data-part="${part.dataset.part}"]`, fresh.document);
     if (other) part.replaceChildren(...other.childNodes);
   }
-  const meta = one('meta[name="csrf-token"]', fresh.document);
-  if (meta) one('meta[name="csrf-token"]').content = meta.content;
+  renewToken(fresh.document);
   recall(kept);
   document.dispatchEvent(new Event("refreshed"));
 }

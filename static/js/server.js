@@ -1,5 +1,5 @@
 /* Requests to the server. A refusal carries the server's own sentence. */
-import { one } from "./dom.js";
+import { all, one } from "./dom.js";
 
 export class Refused extends Error {
   constructor(message, { status = 0, code = "unreachable" } = {}) {
@@ -38,13 +38,37 @@ async function answer(url, options) {
   return response;
 }
 
+/** Take over the token of a page that was fetched just now. */
+export function renewToken(fresh) {
+  const value = one('meta[name="csrf-token"]', fresh)?.content;
+  if (!value) return;
+  one('meta[name="csrf-token"]').content = value;
+  for (const field of all('input[name="csrf_token"]')) field.value = value;
+}
+
+/** Send; once more if only the token is too old, as after a sign-in in another tab. */
+export async function withToken(send) {
+  try {
+    return await send();
+  } catch (error) {
+    if (error.code !== "csrf") throw error;
+    renewToken((await page(location.href)).document);
+    return send();
+  }
+}
+
 /** POST a form and give back the JSON answer. */
 export async function post(url, fields) {
-  const response = await answer(url, {
-    method: "POST",
-    headers: { Accept: "application/json", "X-CSRFToken": token() },
-    body: new URLSearchParams(fields),
-  });
+  const body = new URLSearchParams(fields);
+  // It would be taken before the header, and be older.
+  body.delete("csrf_token");
+  const response = await withToken(() =>
+    answer(url, {
+      method: "POST",
+      headers: { Accept: "application/json", "X-CSRFToken": token() },
+      body,
+    }),
+  );
   return response.json();
 }
 

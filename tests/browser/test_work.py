@@ -7,7 +7,8 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from support.desk import Desk
+from support.desk import PASSWORD, Desk
+from support.site import Site
 
 KELP = os.urandom(300_000)
 
@@ -50,6 +51,20 @@ def test_rename_keeps_the_focus(desk: Desk) -> None:
     page.keyboard.press("Enter")
     desk.row("final.txt").wait_for()
     expect(desk.row("final.txt").locator("[data-open]")).to_be_focused()
+
+
+def test_forms_go_on_after_signing_in_in_another_tab(desk: Desk, site: Site) -> None:
+    desk.put(("draft.txt", b"one"))
+    client = site.client().login(desk.name, PASSWORD)
+    cookies = client.cookies.items()
+    desk.page.context.add_cookies(
+        [{"name": name, "value": value, "url": site.url} for name, value in cookies]
+    )
+    desk.make_folder("Box")
+    desk.act("draft.txt", "Rename")
+    desk.page.fill("#rename-name", "final.txt")
+    desk.page.keyboard.press("Enter")
+    desk.row("final.txt").wait_for()
 
 
 def test_a_refused_name_is_explained_in_the_dialog(desk: Desk) -> None:
