@@ -1,4 +1,4 @@
-"""Bytes in and out: PUT, the form with files, and downloads."""
+"""Bytes in and out: PUT and what it would meet, the form with files, and downloads."""
 # ruff: noqa: A002 - `id` is what the addresses call it
 
 import base64
@@ -50,6 +50,7 @@ _MEANINGLESS = {"application/x-www-form-urlencoded", "multipart/form-data"}
 def add_routes(blueprint: Blueprint) -> None:
     """Add the addresses of this module to the blueprint of the pages."""
     add = blueprint.add_url_rule
+    add("/folder/<id>/check", "check", check, methods=["GET"])
     add("/folder/<id>/upload", "upload", upload, methods=["POST"])
     # A name that begins with %2F is not led to the name without it.
     add("/folder/<id>/<name>", "put", put, methods=["PUT"], merge_slashes=False)
@@ -72,6 +73,24 @@ def put(id: str, name: str) -> Response:
     )
     answer = uploads.upload(current_user.id, id, offer, stream)
     return _json(answer.body, 201)
+
+
+def check(id: str) -> Response:
+    """Say whether an upload of this name and size would be let in right now.
+
+    A browser asks before it sends a large file, so that a refusal costs nothing; and
+    again when it has lost the answer, which it gets here without sending anything.
+    """
+    size = request.args.get("size", type=int)
+    offer = uploads.Offer(
+        name=check_name(request.args.get("name", "")),
+        size=size if size is not None and size >= 0 else None,
+        sha256=_client_digest(),
+        taken=_taken(),
+        key=_key(),
+    )
+    answer = uploads.check(current_user.id, id, offer)
+    return Response(status=204) if answer is None else _json(answer.body, 200)
 
 
 def _taken() -> uploads.Taken:

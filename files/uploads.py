@@ -107,9 +107,10 @@ class Capped:
         return count
 
 
-def check(user_id: int, folder_id: str, offer: Offer) -> None:
-    """Raise what an upload of this name and size would meet right now."""
-    _plan(user_id, folder_id, offer)
+def check(user_id: int, folder_id: str, offer: Offer) -> Answer | None:
+    """Return the answer that this upload got already; raise what it would meet now."""
+    begun = _begin(user_id, folder_id, offer)
+    return begun if isinstance(begun, Answer) else None
 
 
 def answered(user_id: int, folder_id: str, offer: Offer) -> Answer | None:
@@ -123,18 +124,24 @@ def upload(user_id: int, folder_id: str, offer: Offer, source: Source) -> Answer
 
     A repeat of an answered request gets the same answer, and its body is not read.
     """
+    begun = _begin(user_id, folder_id, offer)
+    if isinstance(begun, Answer):
+        return begun
+    return _receive(user_id, folder_id, offer, _capped(begun, offer, source), begun)
+
+
+def _begin(user_id: int, folder_id: str, offer: Offer) -> Answer | _Plan:
     known = answered(user_id, folder_id, offer)
     if known is not None:
         return known
     try:
-        plan = _plan(user_id, folder_id, offer)
+        return _plan(user_id, folder_id, offer)
     except FilesError:
         # The first of two equal requests may have been done just now.
         known = answered(user_id, folder_id, offer)
         if known is not None:
             return known
         raise
-    return _receive(user_id, folder_id, offer, _capped(plan, offer, source), plan)
 
 
 def _receive(

@@ -39,7 +39,7 @@ from files.errors import BadName, BadRequest, NameTaken
 from files.forms import NameForm
 from files.listing import PAGE, Order
 from files.models import FILE, FOLDER, Entry
-from files.names import SHOWN_NAMES, check_name, short
+from files.names import SHOWN_NAMES, short
 from storage.db import db
 from storage.journal.recovery import register_arranger
 from storage.naming import register as register_names
@@ -94,23 +94,6 @@ def _entry_page(entry_id: str, kind: int, problem: str | None = None) -> str:
     if problem is not None:
         form.name.errors = [problem]
     return render_template("files/entry.html", page=page, form=form)
-
-
-@blueprint.get("/folder/<id>/check")
-def check(id: str) -> Response:
-    """Say whether an upload of this name and size would be let in right now.
-
-    A browser asks before it sends a large file, so that a refusal costs nothing.
-    """
-    size = request.args.get("size", type=int)
-    replace = request.args.get("replace") == "1"
-    offer = uploads.Offer(
-        name=check_name(request.args.get("name", "")),
-        size=size if size is not None and size >= 0 else None,
-        taken=uploads.Taken.REPLACE if replace else uploads.Taken.REFUSE,
-    )
-    uploads.check(current_user.id, id, offer)
-    return Response(status=204)
 
 
 @blueprint.post("/folder/<id>/folders")

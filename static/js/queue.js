@@ -5,7 +5,8 @@ import { ask } from "./server.js";
 import { transfer } from "./transfer.js";
 
 const AT_ONCE = 3;
-// Above this size the server is asked first: a refusal should not cost a transfer.
+// Above this size the server is asked first: neither a refusal nor a lost answer
+// should cost a transfer.
 const ASK_FROM = 1_000_000;
 const OPEN = new Set(["waiting", "sending"]);
 
@@ -37,7 +38,8 @@ function address(item) {
 
 async function attempt(item, signal) {
   const { put, check } = address(item);
-  if (item.file.size >= ASK_FROM) await ask(check, signal);
+  const known = item.file.size >= ASK_FROM && (await ask(check, item.key, signal));
+  if (known) return known;
   const onProgress = (sent) => {
     item.sent = Math.min(sent, item.file.size);
     watch();
@@ -114,10 +116,17 @@ export function cancel(item) {
   }
 }
 
-/** Send again; the same key, so that a file that did arrive is not stored twice. */
+/** The server has looked at it and said no; of all else nobody knows what came of it. */
+const isRefused = ({ status }) => status >= 400 && status < 500 && status !== 401;
+
+/** Send again. What may have arrived keeps its key, so that it is not stored twice; what
+    was refused is asked about anew. */
 export async function retry(list) {
   for (const item of list) {
-    Object.assign(item, { state: "waiting", choice: undefined, replace: false });
+    if (isRefused(item)) {
+      Object.assign(item, { key: newKey(), choice: undefined, replace: false });
+    }
+    item.state = "waiting";
   }
   watch();
   // A new session has a new token, and it comes with the page.

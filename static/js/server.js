@@ -72,9 +72,12 @@ export async function post(url, fields) {
   return response.json();
 }
 
-/** Ask something that is answered by yes (nothing) or by a Refused. */
-export const ask = (url, signal) =>
-  answer(url, { headers: { Accept: "application/json" }, signal });
+/** Ask what an upload would meet: null, a Refused, or the answer that its key got. */
+export async function ask(url, key, signal) {
+  const headers = { Accept: "application/json", "Idempotency-Key": key };
+  const response = await answer(url, { headers, signal });
+  return response.status === 204 ? null : response.json();
+}
 
 /** Fetch another page of the site as a document. */
 export async function page(url) {

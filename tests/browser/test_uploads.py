@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from playwright.sync_api import CDPSession, Locator, expect
+from playwright.sync_api import CDPSession, Locator, Route, expect
 
 from support.desk import Desk
 
@@ -153,6 +153,46 @@ def test_a_broken_connection_says_so(desk: Desk) -> None:
     upload.get_by_role("button", name="Try again").click()
     desk.row("cut.txt").wait_for()
     assert any("ERR_FAILED" in error for error in desk.errors)
+    desk.errors.clear()
+
+
+def lose_answers(desk: Desk, name: str) -> list[str]:
+    """Let PUTs of that name arrive, and their answers not; give what they asked for."""
+    lost: list[str] = []
+
+    def handle(route: Route) -> None:
+        answer = route.fetch()
+        assert answer.status == 201
+        lost.append(route.request.url)
+        route.abort()
+
+    desk.page.route(re.compile(rf"/files/folder/[^/]+/{name}"), handle)
+    return lost
+
+
+def test_what_has_arrived_is_not_sent_twice(desk: Desk) -> None:
+    lost = lose_answers(desk, "big.bin")
+    desk.pick(("big.bin", bytes(1_100_000)))
+    upload = line(desk, "big.bin")
+    upload.get_by_role("button", name="Try again").click()
+    expect(upload).to_have_attribute("data-state", "done")
+    desk.expect_names(["big.bin"])
+    assert len(lost) == 1
+    desk.errors.clear()
+
+
+def test_a_replacement_whose_answer_was_lost_is_tried_again(desk: Desk) -> None:
+    desk.put(("plan.txt", b"first"))
+    lost = lose_answers(desk, "plan.txt[?]replace=1")
+    desk.pick(("plan.txt", b"second"))
+    desk.page.locator("dialog[open]").get_by_role("button", name="Replace").click()
+    again = desk.page.get_by_role("button", name="Try again")
+    again.wait_for()
+    desk.page.unroute_all()
+    again.click()
+    desk.page.locator("[data-tray] h2", has_text="2 files uploaded").wait_for()
+    desk.expect_names(["plan.txt"])
+    assert len(lost) == 1
     desk.errors.clear()
 
 

@@ -245,6 +245,32 @@ def test_a_key_used_for_something_else_is_refused(drive: Drive, other: Drive) ->
     assert other.put("a", b"data", headers=headers).status_code == 201
 
 
+def test_a_check_knows_what_was_answered_already(drive: Drive, app: Flask) -> None:
+    """Whoever has lost the answer learns it without sending the bytes again."""
+
+    def check(key: str, size: int = 4, **more: str) -> TestResponse:
+        path = f"/files/folder/{drive.root}/check"
+        headers = {**JSON, "Idempotency-Key": key}
+        query = {"name": "a", "size": size, **more}
+        return drive.get(path, query_string=query, headers=headers)
+
+    assert check("key-1").status_code == 204
+    first = drive.put("a", b"data", headers={"Idempotency-Key": "key-1"})
+    again = check("key-1")
+    assert (again.status_code, again.get_json()) == (200, first.get_json())
+    assert code(check("key-2")) == "name_taken"
+    assert code(check("key-1", size=5)) == code(check("key-1", replace="1"))
+    assert code(check("key-1", size=5)) == "key_reused"
+    assert check("a b").status_code == 400
+    # A replacement, too, and also when nothing more would be let in.
+    headers = {"Idempotency-Key": "key-3", "Repr-Digest": digest(b"more")}
+    replaced = drive.put("a", b"more", query="replace=1", headers=headers)
+    assert code(check("key-3", replace="1")) == "key_reused"
+    set_quota(app, drive, 0)
+    path = f"/files/folder/{drive.root}/check?name=a&size=4&replace=1"
+    assert drive.get(path, headers=headers).get_json() == replaced.get_json()
+
+
 def test_a_key_that_is_no_key_is_refused(drive: Drive) -> None:
     for key in ("", "a b", "x" * 256, "é"):
         answer = drive.put("a", b"", headers={"Idempotency-Key": key})

@@ -572,4 +572,11 @@ MUTANTS = (
         "        pass\n",
         "tests/storage/test_schedule.py::test_what_the_last_jobs_said_is_not_forgotten",
     ),
+    Mutant(
+        "a check does not know what was answered",
+        "files/uploads.py",
+        "    return begun if isinstance(begun, Answer) else None\n",
+        "    return None\n",
+        "tests/files/test_uploads.py::test_a_check_knows_what_was_answered_already",
+    ),
 )
