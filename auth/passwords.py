@@ -3,6 +3,7 @@
 import os
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -11,8 +12,10 @@ from auth.errors import WeakPassword
 
 LONGEST = 1024
 GOOD_SCORE = 3
-# zxcvbn takes time that grows with the square of the length.
-_SCORED = 72
+# zxcvbn takes time that grows with the square of the length, and with the number of
+# ways to read "4" as "a" and the like: hundreds for a password of all such signs.
+_SCORED = 48
+_READINGS = 64
 _hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
 # The hash of a password that nobody has: unknown users cost the same work as known.
 _NOBODY = (
@@ -25,11 +28,15 @@ _NOBODY = (
 # Two threads of their own, because the allocator keeps what a thread has freed: with
 # thirty that hash in turn, 250 MiB stayed.
 _workers = ThreadPoolExecutor(2, "password")
+# zxcvbn holds the interpreter, and keeps the words about a user where the next caller
+# would find them: one at a time.
+_scorer = ThreadPoolExecutor(1, "strength")
 
 
 def _after_fork() -> None:
-    global _workers  # its threads are not in this process
+    global _workers, _scorer  # their threads are not in this process
     _workers = ThreadPoolExecutor(2, "password")
+    _scorer = ThreadPoolExecutor(1, "strength")
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -87,14 +94,50 @@ def check_new(password: str, minimum: int, about: list[str]) -> None:
 
 
 def _check_strength(secret: str, about: list[str]) -> None:
-    # Imported here: its dictionaries are megabytes that most processes never need.
-    from zxcvbn import zxcvbn
-
     words = [word for word in about if word]
-    result = zxcvbn(secret[:_SCORED], user_inputs=[*words, "holdfast"])
+    result = _scorer.submit(_score, secret, [*words, "holdfast"]).result()
     if result["score"] >= GOOD_SCORE:
         return
     feedback = result["feedback"]
     advice = [feedback["warning"], *feedback["suggestions"]]
     reasons = [str(text).rstrip(".") + "." for text in advice if text]
     raise WeakPassword(" ".join(["This password is too easy to guess.", *reasons]))
+
+
+def _score(secret: str, words: list[str]) -> dict[str, Any]:
+    # Imported here: its dictionaries are megabytes that most processes never need.
+    from zxcvbn import zxcvbn
+
+    result: dict[str, Any] = zxcvbn(_readable(secret[:_SCORED]), user_inputs=words)
+    return result
+
+
+def _readable(text: str) -> str:
+    """Write signs so that they stand for no letter, where there are too many kinds.
+
+    No word is written with so many. Digits stay, because they can be dates and rows
+    of keys. Each kind becomes one of its own, far from the others: what repeats still
+    does, and no new sequence comes up.
+    """
+    from zxcvbn.matching import L33T_TABLE
+
+    known = {sign for signs in L33T_TABLE.values() for sign in signs}
+    signs = [sign for sign in dict.fromkeys(text) if sign in known]
+    kept: list[str] = []
+    neutral = {}
+    for sign in sorted(signs, key=lambda sign: not sign.isdecimal()):
+        if _readings([*kept, sign]) > _READINGS:
+            neutral[ord(sign)] = 0xE000 + 8 * ord(sign)  # of Unicode's private area
+        else:
+            kept.append(sign)
+    return text.translate(neutral)
+
+
+def _readings(signs: list[str]) -> int:
+    from zxcvbn.matching import (
+        L33T_TABLE,
+        enumerate_l33t_subs,
+        relevant_l33t_subtable,
+    )
+
+    return len(enumerate_l33t_subs(relevant_l33t_subtable(signs, L33T_TABLE)))

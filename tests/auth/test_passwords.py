@@ -4,6 +4,7 @@ import importlib.util
 import threading
 import time
 import unicodedata
+from random import Random
 
 import pytest
 from argon2 import PasswordHasher
@@ -252,6 +253,97 @@ def test_at_most_two_hashes_at_once(monkeypatch):
         thread.join()
     assert len(most) == 8
     assert max(most) == 2
+
+
+SIGNS = "4@8({[<3691!|0$5+7%2"
+"""What zxcvbn may read as a letter, each in every way."""
+
+
+@pytest.fixture
+def substituted(monkeypatch):
+    """The readings that zxcvbn looked up, and how long each text was."""
+    from zxcvbn import matching
+
+    seen = []
+    real = matching.translate
+
+    def translate(text, letters):
+        seen.append(len(text))
+        return real(text, letters)
+
+    monkeypatch.setattr(matching, "translate", translate)
+    return seen
+
+
+def test_no_password_costs_more_than_a_few_readings(substituted):
+    """Without a bound, one of 72 characters took seconds of a whole process."""
+    draw = Random(7)
+    texts = ["".join(draw.choices(SIGNS, k=draw.randint(16, 90))) for _ in range(3)]
+    for text in (SIGNS * 4, *texts):
+        substituted.clear()
+        passwords.check_new(text, 12, ["marlowe"])
+        # The work grows with the square; what is repeated is read once more by itself.
+        work = sum(length * length for length in substituted)
+        assert 0 < work <= 64 * 48 * 48 * 4 / 3
+
+
+def test_any_mixture_of_signs_has_few_readings():
+    from zxcvbn import matching
+
+    draw = Random(8)
+    for _ in range(60):
+        text = "".join(draw.choices(SIGNS, k=draw.randint(1, 48)))
+        told = passwords._readable(text)
+        table = matching.relevant_l33t_subtable(told, matching.L33T_TABLE)
+        assert len(matching.enumerate_l33t_subs(table)) <= 64
+        assert len(set(told)) == len(set(text))
+        assert [c for c in told if c.isdecimal()] == [c for c in text if c.isdecimal()]
+
+
+@pytest.mark.parametrize(
+    "weak",
+    [
+        "!@#$%^&*()",
+        "!@#$%^&*()_+{}|",
+        "9876543210",
+        "987654321098",
+        "1234567890!@#$%^&*()",
+        "p@$$w0rd!",
+        "p@$$w0rd!1234",
+        "m@r10w3m@r10w3",
+        "4@8({" * 9,
+        "+@|$+@|$0123456789",
+    ],
+)
+def test_signs_do_not_make_a_password_strong(weak):
+    with pytest.raises(WeakPassword, match="too easy"):
+        passwords.check_new(weak, 8, ["marlowe"])
+
+
+def test_passwords_are_judged_one_at_a_time(monkeypatch):
+    """The words about one user must not be looked up in another one's password."""
+    running, most, gate = [], [], threading.Lock()
+
+    def slow(password, user_inputs):
+        with gate:
+            running.append(1)
+            most.append(len(running))
+        time.sleep(0.02)
+        with gate:
+            running.pop()
+        return {"score": 4}
+
+    monkeypatch.setattr("zxcvbn.zxcvbn", slow)
+    threads = [
+        threading.Thread(target=passwords.check_new, args=(PASSWORD, 12, []))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 8
+    assert max(most) == 1
 
 
 def test_a_hash_that_is_none_is_a_wrong_password():

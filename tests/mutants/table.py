@@ -357,6 +357,14 @@ MUTANTS = (
         "",
         "tests/files/test_races.py::test_nobody_is_overtaken_by_who_came_later",
     ),
+    # -- accounts
+    Mutant(
+        "a password may be read in any number of ways",
+        "auth/passwords.py",
+        "        if _readings([*kept, sign]) > _READINGS:\n",
+        "        if _readings([*kept, sign]) > 1000:\n",
+        "tests/auth/test_passwords.py::test_no_password_costs_more_than_a_few_readings",
+    ),
     # -- deleting
     Mutant(
         "objects go before enough tombstones are there",
