@@ -68,7 +68,7 @@ class Order:
                 keys.insert(0, number(value))
             elif self.sort == "date":
                 keys.insert(0, moment(value))
-            return int(kind), keys
+            return _kind(kind), keys
         except (ValueError, TypeError) as error:
             raise BadRequest(
                 "This link to more rows is broken. Go back to the folder."
@@ -106,9 +106,16 @@ def records(
     return found, order.cursor(found[-1]) if more else None
 
 
+def _kind(value: Any) -> int:
+    if value not in (FOLDER, FILE):  # infinity, for one, is a number in JSON
+        raise ValueError("not a kind")
+    return int(value)
+
+
 def number(value: Any) -> int:
     """Return a size out of a cursor, or raise ValueError."""
-    if not isinstance(value, int) or not 0 <= value < _MOST:
+    # `true` would count as an int.
+    if type(value) is not int or not 0 <= value < _MOST:
         raise ValueError("not a size")
     return value
 

@@ -121,7 +121,9 @@ def test_a_broken_link_to_more_rows_is_a_400(drive: Drive) -> None:
         "sort=size&after=WzEsMWU1MDAsImEiXQ",
         "sort=date&after=WzEsIjIwMjYiLCJhIl0",
         "sort=date&after=WzEsIjAwMDEtMDEtMDFUMDA6MDA6MDArMTQ6MDAiLCJhIl0",
+        "sort=size&after=WzEsdHJ1ZSwiYSJd",
         "after=WzAsbnVsbCwiXHVkODAwIl0",
+        "after=W0luZmluaXR5LG51bGwsImEiXQ",
         "after=" + "a" * 3000,
     ):
         assert drive.get(f"/files/folder/{drive.root}?{query}").status_code == 400

@@ -15,6 +15,8 @@ CHANGED = datetime(2026, 5, 4, 3, 2, 1, 999_999, UTC)
 NOW = http_date(CHANGED.replace(microsecond=0))
 BEFORE = http_date(CHANGED - timedelta(days=1))
 AFTER = http_date(CHANGED + timedelta(days=1))
+NEVER = "Fri, 31 Dec 9999 23:59:59 -2300"
+"""A moment that is in no year that UTC can say."""
 
 
 @pytest.mark.parametrize(
@@ -131,6 +133,8 @@ def asked(**headers: str) -> Callable[[str], str | None]:
         ({"If_Modified_Since": AFTER}, 304),
         ({"If_Modified_Since": BEFORE}, None),
         ({"If_Modified_Since": "yesterday"}, None),
+        ({"If_Modified_Since": NEVER}, None),
+        ({"If_Unmodified_Since": NEVER}, None),
         ({"If_None_Match": '"other"', "If_Modified_Since": AFTER}, None),
         ({"Range": "bytes=0-1"}, Span(0, 2)),
         ({"Range": "bytes=99-"}, 416),
