@@ -11,7 +11,7 @@ from raid.member import UNLIMITED, Space
 from raid.pace import Hedges
 from raid.superblock import StoredState
 from storage import activity, domains, glossary, kept, names, outlook, watch, words
-from storage.db import db
+from storage.db import db, release
 from storage.journal import state
 from storage.models import ArrayRow, Blob, BlobState, Debt, MemberRow, Reason
 from storage.outlook import Fate, Outlook
@@ -131,6 +131,9 @@ class ArrayStatus:
 def _seen() -> Snapshot | None:
     own = runtime()
     watch.start(own)
+    # One request at a time may have to read the map. If those that wait for it held
+    # all connections, it would get none.
+    release()
     return own.snapshot()
 
 
@@ -185,11 +188,12 @@ def _is_well(seen: Snapshot, slot: int) -> bool:
 
 def status() -> ArrayStatus | None:
     """Return the state of the array as this process saw it last; None without one."""
-    seen = _seen()
+    seen, own = _seen(), runtime()
+    warnings = domains.warnings(own)  # as long as no transaction is open
     row = db.session.scalars(select(ArrayRow)).one_or_none()
     if seen is None or row is None:
         return None
-    own, shape = runtime(), seen.map.shape
+    shape = seen.map.shape
     ahead = outlook.current(own, seen)
     blobs, size, at_risk, damaged = totals()
     return ArrayStatus(
@@ -209,7 +213,7 @@ def status() -> ArrayStatus | None:
         event=row.event,
         readonly=row.readonly,
         jobs=activity.going_on(),
-        warnings=domains.warnings(own),
+        warnings=warnings,
         upkeep=activity.upkeep(),
         outlook=ahead,
         hedges=own.health.pace.hedges,

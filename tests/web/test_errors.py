@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, has_request_context
 from flask.testing import FlaskClient
 from sqlalchemy import exc, text
 from sqlalchemy.exc import OperationalError
@@ -334,6 +334,26 @@ def test_a_refusal_does_not_read_the_user_again(
     assert "The database is busy" in answer.text
     lines = [record for record in caplog.records if record.message == "request"]
     assert lines[-1].fields["user"] == "alice"
+
+
+@pytest.mark.parametrize("path", ["/files/", "/files/file/gone", "/array/"])
+def test_no_page_holds_a_connection_while_it_asks_for_the_array(
+    admin: Person, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """Whoever reads the map needs one, and everybody else waits for that reader."""
+    held: list[bool] = []
+    real = storage.runtime.Runtime.array
+
+    def array(self: storage.runtime.Runtime) -> Any:
+        if has_request_context():
+            held.append(database.db.session().in_transaction())
+        return real(self)
+
+    admin.get("/array/")  # the map is known from here on
+    monkeypatch.setattr(storage.runtime.Runtime, "array", array)
+    admin.get(path)
+    assert held
+    assert not any(held)
 
 
 def test_an_error_page_comes_even_if_the_template_is_broken(
