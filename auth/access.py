@@ -4,12 +4,20 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-from flask import Flask, current_app, redirect, request, url_for
+from flask import (
+    Flask,
+    current_app,
+    has_request_context,
+    redirect,
+    request,
+    url_for,
+)
 from flask_login import current_user
 from werkzeug.wrappers import Response
 
 from auth.audit import note
 from auth.errors import NotSignedIn
+from auth.models import User
 
 _View = TypeVar("_View", bound=Callable[..., Any])
 _LONGEST_NEXT = 2048
@@ -42,10 +50,24 @@ def guard() -> Response | None:
     return _ask_to_sign_in()
 
 
+def refuse_disabled(user: User) -> None:
+    """Refuse what a request still had under way when its account was disabled.
+
+    `user` is the row as it is now. Commands may do what nobody is signed in for.
+    """
+    if has_request_context() and not user.is_active:
+        note("access", "denied", why="disabled meanwhile")
+        raise _not_signed_in()
+
+
+def _not_signed_in() -> NotSignedIn:
+    return NotSignedIn("You are not signed in. Sign in, then try again.")
+
+
 def _ask_to_sign_in() -> Response:
     note("access", "denied", why="not signed in")
     if wants_json():
-        raise NotSignedIn("You are not signed in. Sign in, then try again.")
+        raise _not_signed_in()
     if request.method not in ("GET", "HEAD"):
         return redirect(url_for("auth.login"))
     return redirect(url_for("auth.login", next=_here()))

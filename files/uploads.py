@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from flask import current_app
 from sqlalchemy import delete
 
+from auth import access
 from auth.models import User
 from files import quota, tree
 from files.errors import Conflict, FilesError, KeyReused, NameTaken, NotFound, TooLarge
@@ -247,6 +248,7 @@ def _commit(
 ) -> dict[str, Any]:
     with transaction() as session:
         user = tree.lock_owner(session, user_id)
+        access.refuse_disabled(user)
         known = _known(session, user_id, folder_id, offer)
         if known is not None:
             raise _Repeat(known)

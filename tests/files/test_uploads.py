@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from auth.models import User
+from auth.services import disable
 from files import uploads
 from files.body import GuardedBody
 from files.errors import NameTaken
@@ -536,6 +537,44 @@ def test_u17_a_folder_deleted_while_uploading_into_it(
             uploads.upload(drive.user_id, folder, offer, source)
     assert getattr(refused.value, "status", None) == 409
     nothing_left(app)
+
+
+class Input(io.RawIOBase):
+    """The body of a request; something is done when it is read for the first time."""
+
+    def __init__(self, data: bytes, meanwhile: Callable[[], Any]) -> None:
+        self._source = Bytes(data, meanwhile)
+
+    def read(self, size: int | None = -1) -> bytes:
+        view = memoryview(bytearray(max(0, size or 0)))
+        return bytes(view[: self._source.readinto(view)])
+
+
+def put_slowly(
+    drive: Drive, name: str, data: bytes, meanwhile: Callable[[], Any], **options: Any
+) -> TestResponse:
+    raw = {"CONTENT_LENGTH": str(len(data)), "wsgi.input": Input(data, meanwhile)}
+    return drive.put(name, environ_overrides=raw, **options)
+
+
+def test_what_a_disabled_account_had_under_way_is_not_kept(
+    drive: Drive, app: Flask
+) -> None:
+    def disabled() -> None:
+        with app.app_context():
+            disable("alice")
+
+    answer = put_slowly(drive, "a", b"x" * 100_000, disabled)
+    assert (answer.status_code, code(answer)) == (401, "not_signed_in")
+    assert (
+        answer.get_json()["error"]["message"]
+        == (drive.put("b").get_json()["error"]["message"])
+    )
+    nothing_left(app)
+    # Who has a terminal may: nobody needs to be signed in for it.
+    with app.app_context():
+        offer = uploads.Offer(name="c")
+        uploads.upload(drive.user_id, drive.root, offer, Bytes(b"x"))
 
 
 def test_a_name_taken_while_uploading(drive: Drive, app: Flask) -> None:

@@ -365,6 +365,14 @@ MUTANTS = (
         "        if _readings([*kept, sign]) > 1000:\n",
         "tests/auth/test_passwords.py::test_no_password_costs_more_than_a_few_readings",
     ),
+    Mutant(
+        "an upload of an account that was disabled is kept",
+        "files/uploads.py",
+        "        access.refuse_disabled(user)\n",
+        "",
+        "tests/files/test_uploads.py"
+        "::test_what_a_disabled_account_had_under_way_is_not_kept",
+    ),
     # -- deleting
     Mutant(
         "objects go before enough tombstones are there",
