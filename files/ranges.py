@@ -138,6 +138,18 @@ def _unchanged(header: Header, etag: str, changed: datetime) -> bool:
     return since is not None and changed <= since
 
 
+def may_change(match: str | None, none_match: str | None, etag: str | None) -> bool:
+    """Tell whether If-Match and If-None-Match let a file be written.
+
+    `etag` is that of the file which is there, None where there is none.
+    """
+    if match is not None and (etag is None or not parse_etags(match).contains(etag)):
+        return False
+    if none_match is None or etag is None:
+        return True
+    return not parse_etags(none_match).contains_weak(etag)
+
+
 def _range_counts(header: Header, etag: str) -> bool:
     validator = header("If-Range")
     if validator is None:

@@ -70,6 +70,8 @@ def put(id: str, name: str) -> Response:
         sha256=_client_digest(),
         taken=_taken(),
         key=_key(),
+        if_match=request.headers.get("If-Match"),
+        if_none_match=request.headers.get("If-None-Match"),
     )
     answer = uploads.upload(current_user.id, id, offer, stream)
     return _json(answer.body, 201)

@@ -18,8 +18,16 @@ from sqlalchemy import delete
 
 from auth import access
 from auth.models import User
-from files import quota, tree
-from files.errors import Conflict, FilesError, KeyReused, NameTaken, NotFound, TooLarge
+from files import disposition, quota, ranges, tree
+from files.errors import (
+    Conflict,
+    FilesError,
+    KeyReused,
+    NameTaken,
+    NotFound,
+    PreconditionFailed,
+    TooLarge,
+)
 from files.models import FILE, FOLDER, Entry, IdempotencyKey
 from files.names import check_name
 from storage import blobs
@@ -58,11 +66,16 @@ class Offer:
     taken: Taken = Taken.REFUSE
     key: str | None = None
     changed_at: datetime | None = None
+    if_match: str | None = None
+    if_none_match: str | None = None
 
     def fingerprint(self, folder_id: str) -> str:
         """Return what tells this request from another one with the same key."""
         digest = self.sha256.hex() if self.sha256 else None
         said = [folder_id, self.name, self.size, digest, self.taken.value]
+        conditions = [self.if_match, self.if_none_match]
+        if any(text is not None for text in conditions):
+            said += conditions
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
@@ -205,18 +218,25 @@ def too_large(limit: int) -> TooLarge:
 
 
 def _replaced(session: tree.AnySession, folder_id: str, offer: Offer) -> Entry | None:
-    """Return the file whose bytes this upload replaces; raises NameTaken."""
+    """Return the file whose bytes this upload replaces.
+
+    Raises NameTaken, and PreconditionFailed where the client knows another file.
+    """
     if offer.taken is Taken.NUMBER:
         return None
     old = tree.named(session, folder_id, offer.name)
-    if old is None:
-        return None
-    if offer.taken is Taken.REPLACE and old.kind == FILE:
-        return old
-    raise NameTaken(
-        f"There is already a {old.kind_word} named “{offer.name}” in this folder. "
-        "Nothing was changed. Choose another name."
-    )
+    if old is not None and (offer.taken is not Taken.REPLACE or old.kind != FILE):
+        raise NameTaken(
+            f"There is already a {old.kind_word} named “{offer.name}” in this folder. "
+            "Nothing was changed. Choose another name."
+        )
+    etag = disposition.etag(old.id, old.blob_id) if old else None
+    if not ranges.may_change(offer.if_match, offer.if_none_match, etag):
+        raise PreconditionFailed(
+            f"“{offer.name}” is not as you know it: it was made, changed or removed "
+            "since you looked. Nothing was kept. Fetch it anew, then decide."
+        )
+    return old
 
 
 def _capped(plan: _Plan, offer: Offer, source: Source) -> Source:

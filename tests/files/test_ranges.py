@@ -150,3 +150,31 @@ def test_conditions_come_in_the_order_of_the_rfc(
     headers: dict[str, str], expected: object
 ) -> None:
     assert ranges.decide(asked(**headers), "tag", CHANGED, 10) == expected
+
+
+@pytest.mark.parametrize(
+    ("match", "none_match", "etag", "expected"),
+    [
+        (None, None, None, True),
+        (None, None, "tag", True),
+        ('"tag"', None, "tag", True),
+        ('"other", "tag"', None, "tag", True),
+        ("*", None, "tag", True),
+        ("*", None, None, False),
+        ('"tag"', None, None, False),
+        ('"other"', None, "tag", False),
+        ('W/"tag"', None, "tag", False),
+        ("", None, "tag", False),
+        (None, "*", None, True),
+        (None, "*", "tag", False),
+        (None, '"tag"', "tag", False),
+        (None, 'W/"tag"', "tag", False),
+        (None, '"other"', "tag", True),
+        ('"tag"', '"tag"', "tag", False),
+        ('"tag"', '"other"', "tag", True),
+    ],
+)
+def test_conditions_of_a_change(
+    match: str | None, none_match: str | None, etag: str | None, expected: bool
+) -> None:
+    assert ranges.may_change(match, none_match, etag) is expected

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import json
 import threading
 from collections.abc import Callable
 from random import Random
@@ -590,3 +591,70 @@ def test_a_name_taken_while_uploading(drive: Drive, app: Flask) -> None:
     assert answer.body["name"] == "b (2)"
     assert drive.names() == ["a", "b", "b (2)"]
     nothing_left(app)
+
+
+def etag_of(drive: Drive, file_id: str) -> str:
+    return drive.read(file_id).headers["ETag"]
+
+
+def test_a_put_under_a_false_condition_changes_nothing(
+    drive: Drive, app: Flask
+) -> None:
+    file = drive.file("a", b"first")
+    old = etag_of(drive, file)
+    replace: dict[str, Any] = {"query": "replace=1"}
+    right = drive.put("a", b"second", headers={"If-Match": old}, **replace)
+    assert right.status_code == 201
+    for name, condition in (
+        ("a", {"If-Match": old}),
+        ("a", {"If-None-Match": "*"}),
+        ("a", {"If-None-Match": etag_of(drive, file)}),
+        ("b", {"If-Match": "*"}),
+    ):
+        answer = drive.put(name, b"third", headers=condition, **replace)
+        assert (answer.status_code, code(answer)) == (412, "precondition_failed")
+        assert "Nothing was kept" in answer.text
+    assert drive.read(file).data == b"second"
+    assert drive.names() == ["a"]
+    new = drive.put("b", b"x", headers={"If-None-Match": "*"}, **replace)
+    assert new.status_code == 201
+    nothing_left(app)
+
+
+def test_a_condition_holds_until_the_file_is_visible(drive: Drive, app: Flask) -> None:
+    """Two that know the same file: the second one must not undo the first."""
+    file = drive.file("a", b"first")
+    headers = {"If-Match": etag_of(drive, file)}
+
+    def other() -> None:
+        assert drive.put("a", b"theirs", query="replace=1").status_code == 201
+
+    mine = put_slowly(drive, "a", b"mine", other, query="replace=1", headers=headers)
+    assert (mine.status_code, code(mine)) == (412, "precondition_failed")
+    assert drive.read(file).data == b"theirs"
+
+    def first() -> None:
+        assert drive.put("b", b"theirs").status_code == 201
+
+    headers = {"If-None-Match": "*"}
+    mine = put_slowly(drive, "b", b"mine", first, query="replace=1", headers=headers)
+    assert (mine.status_code, code(mine)) == (412, "precondition_failed")
+    nothing_left(app)
+
+
+def test_a_repeat_under_the_same_condition_gets_the_same_answer(drive: Drive) -> None:
+    file = drive.file("a", b"first")
+    headers = {"If-Match": etag_of(drive, file), "Idempotency-Key": "key"}
+    said: dict[str, Any] = {"query": "replace=1", "headers": headers}
+    first, again = drive.put("a", b"mine", **said), drive.put("a", b"mine", **said)
+    assert (again.status_code, again.data) == (201, first.data)
+    del headers["If-Match"]
+    other = drive.put("a", b"mine", **said)
+    assert (other.status_code, code(other)) == (422, "key_reused")
+
+
+def test_keys_of_before_conditions_were_known_are_still_known() -> None:
+    offer = uploads.Offer(name="a", size=1)
+    said = ["folder", "a", 1, None, "refuse"]
+    known = hashlib.sha256(json.dumps(said).encode()).hexdigest()
+    assert offer.fingerprint("folder") == known

@@ -373,6 +373,16 @@ MUTANTS = (
         "tests/files/test_uploads.py"
         "::test_what_a_disabled_account_had_under_way_is_not_kept",
     ),
+    # -- conditions
+    Mutant(
+        "a condition is looked at only before the bytes come",
+        "files/uploads.py",
+        "        old = _replaced(session, folder_id, offer)\n",
+        "        known = Offer(offer.name, taken=offer.taken)\n"
+        "        old = _replaced(session, folder_id, known)\n",
+        "tests/files/test_uploads.py"
+        "::test_a_condition_holds_until_the_file_is_visible[sqlite]",
+    ),
     # -- deleting
     Mutant(
         "objects go before enough tombstones are there",
