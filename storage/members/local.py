@@ -247,8 +247,8 @@ class LocalMember:
             raise self._missing("was not admitted to an array")
         with suppress(FileExistsError):
             self._disk.mkdir(self._root)
-        with suppress(OSError):
-            sweep(self._calls, self._at("tmp"))  # a killed formatting left its file
+        with suppress(OSError):  # a killed formatting left its file
+            sweep(self._calls, self._at("tmp"), blank=True)
         for name in self._disk.listdir(self._root):
             if name != "lost+found" and (
                 name not in _AREAS or self._disk.listdir(self._at(name))

@@ -192,10 +192,8 @@ MUTANTS = (
     Mutant(
         "the files of others are swept",
         "storage/members/temporary.py",
-        "    if not pid.isdecimal() or namespace != str(_namespace()):\n"
-        "        return False\n",
-        "    if not pid.isdecimal() or namespace != str(_namespace()):\n"
-        "        return True\n",
+        "    if place != _place():\n        return False\n",
+        "    if place != _place():\n        return True\n",
         f"{FOLDERS}::test_it_clears_what_killed_writers_left",
     ),
     Mutant(
@@ -604,5 +602,12 @@ MUTANTS = (
         "    return begun if isinstance(begun, Answer) else None\n",
         "    return None\n",
         "tests/files/test_uploads.py::test_a_check_knows_what_was_answered_already",
+    ),
+    Mutant(
+        "hosts that share a disk take each other's writers for dead",
+        "storage/members/temporary.py",
+        "        host = Path(_BOOT_ID).read_text()\n",
+        '        host = ""\n',
+        f"{FOLDERS}::test_what_another_host_is_writing_is_left_alone",
     ),
 )

@@ -12,6 +12,7 @@ from raid.assemble import format_member
 from raid.errors import MemberFull, MemberMissing, MemberReadOnly
 from raid.geometry import Level
 from raid.keys import superblock_key
+from storage.members import temporary
 from storage.members.calls import SystemCalls
 from storage.members.local import LocalMember
 from storage.members.temporary import temporary_name
@@ -124,6 +125,17 @@ def test_a_folder_with_other_files_is_not_formatted(tmp_path: Path) -> None:
     assert _tree(tmp_path / "disk") == ["holiday.jpg"]
 
 
+def test_other_files_are_not_taken_for_temporary_ones(tmp_path: Path) -> None:
+    """However old they are, and although the folder has a fitting name."""
+    photo = tmp_path / "disk" / "tmp" / "holiday.jpg"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b"x")
+    os.utime(photo, (0, time.time() - 7200))
+    with pytest.raises(MemberMissing, match="not empty"):
+        _formatted(tmp_path / "disk")
+    assert photo.read_bytes() == b"x"
+
+
 def test_a_fresh_file_system_is_blank(tmp_path: Path) -> None:
     (tmp_path / "disk" / "lost+found").mkdir(parents=True)
     _formatted(tmp_path / "disk").check()
@@ -135,7 +147,9 @@ def test_a_formatting_that_was_killed_is_done_again(tmp_path: Path) -> None:
     done.wait()
     (tmp_path / "disk" / "tmp").mkdir(parents=True)
     half = temporary_name().replace(str(os.getpid()), str(done.pid), 1)
-    (tmp_path / "disk" / "tmp" / half).write_bytes(b"half")
+    before_a_restart = f"{os.getpid()}.4026531836-{'0' * 16}.{uuid4().hex}"
+    for name in (half, before_a_restart):
+        (tmp_path / "disk" / "tmp" / name).write_bytes(b"half")
     _formatted(tmp_path / "disk").check()
     assert os.listdir(tmp_path / "disk" / "tmp") == []
 
@@ -146,7 +160,7 @@ def test_it_clears_what_killed_writers_left(tmp_path: Path) -> None:
     done.wait()
     own = temporary_name()
     dead = own.replace(str(os.getpid()), str(done.pid), 1)
-    old, elsewhere = "1.1.aaa", f"{done.pid}.1.bbb"
+    old, elsewhere = (f"{pid}.1.{uuid4().hex}" for pid in (1, done.pid))
     folder = tmp_path / "disk" / "tmp"
     for name in (own, dead, old, elsewhere):
         (folder / name).write_bytes(b"half")
@@ -155,6 +169,39 @@ def test_it_clears_what_killed_writers_left(tmp_path: Path) -> None:
     assert member._admitted is not None
     again.admit(*member._admitted)
     assert sorted(os.listdir(folder)) == sorted([own, elsewhere])
+
+
+def test_what_another_host_is_writing_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first process namespace has the same number on every machine."""
+    member = _formatted(tmp_path / "disk")
+    done = subprocess.Popen(["true"])
+    done.wait()
+    there = tmp_path / "boot_id"
+    there.write_text("8a7fbe3c-02c6-4d1e-9d4c-6b0a3c6f5e11\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(temporary, "_BOOT_ID", str(there), raising=False)
+        theirs = temporary_name().replace(str(os.getpid()), str(done.pid), 1)
+    before = f"{done.pid}.{os.stat('/proc/self/ns/pid').st_ino}.{uuid4().hex}"
+    folder = tmp_path / "disk" / "tmp"
+    for name in (theirs, before):
+        (folder / name).write_bytes(b"half")
+    again = LocalMember(tmp_path / "disk")
+    assert member._admitted is not None
+    again.admit(*member._admitted)
+    assert sorted(os.listdir(folder)) == sorted([theirs, before])
+
+
+def test_a_host_that_names_no_boot_is_told_by_its_own_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = []
+    monkeypatch.setattr(temporary, "_BOOT_ID", "/proc/no/such")
+    for host in ("one", "two", "two"):
+        monkeypatch.setattr(temporary, "node", lambda host=host: host)
+        names.append(temporary_name().split(".")[1])
+    assert names[0] != names[1] == names[2]
 
 
 def test_a_read_only_mount_and_a_full_disk_show_in_the_check(tmp_path: Path) -> None:
