@@ -491,6 +491,14 @@ MUTANTS = (
         "::test_what_a_replaced_member_did_is_not_its_successors",
     ),
     Mutant(
+        "a job fails because the map is older than its member",
+        "storage/jobs/seat.py",
+        "    if state in (None, StoredState.RETIRED):\n",
+        "    if state != '':\n",
+        "tests/storage/test_replace.py"
+        "::test_a_worker_whose_map_is_older_than_the_job_waits",
+    ),
+    Mutant(
         "a spare takes over from the spare of another worker",
         "storage/upkeep.py",
         "spares.pop(0), seen=array.uuid_of(slot), why=why",

@@ -205,3 +205,24 @@ def test_what_is_committed_after_the_walk_is_owed(store: Store) -> None:
     assert files(store.folder / "new") == files(store.member(1))
     store.lose(0)
     store.check()
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("kind", [JobKind.REPLACE, JobKind.REBUILD])
+def test_a_worker_whose_map_is_older_than_the_job_waits(
+    store: Store, kind: JobKind
+) -> None:
+    """It knows no place for the member yet, and that is no end of the job."""
+    store.put(300 * KIB)
+    seen = store.runtime.array()
+    if kind == JobKind.REBUILD:
+        store.lose(1)
+        store.runtime.check_members()
+    uuid = membership.replace(1, "file:members/new")
+    assert runner.run(seen) == 0
+    (job,) = active(store)
+    assert job.kind == kind and "has not seen the member" in job.problem
+    finish(store)
+    assert jobs(store, kind)[-1].state == JobState.DONE
+    rows = {row.uuid: (row.slot, row.state) for row in store.rows(MemberRow)}
+    assert rows[uuid] == (1, "in_sync")
