@@ -10,6 +10,7 @@ the old one goes the way of every blob that no file names. Both can be read thro
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from blake3 import blake3
@@ -29,6 +30,10 @@ from storage.models import Blob, BlobState, Job, JobKind, Upload
 from storage.runtime import runtime
 
 BATCH = 200
+_MARGIN = timedelta(minutes=1)
+"""An upload that began so long after the job may have had the old map: its process may
+know a map that is a second old, and its clock may be ahead of the one of who asked."""
+
 _FIRST = UUID(int=0)
 _ROLES = (int(Form.COMBINED), int(Form.SEGMENTED))
 
@@ -194,9 +199,9 @@ class _Walk:
 
 
 def _older_uploads(number: int) -> bool:
-    """Tell whether an upload goes on that began before the job was asked for."""
-    since = select(Job.created_at).where(Job.id == number).scalar_subquery()
-    wanted = select(Upload.blob).where(Upload.started_at < since).limit(1)
+    """Tell whether an upload goes on that may have begun before the job came."""
+    asked = db.session.scalars(select(Job.created_at).where(Job.id == number)).one()
+    wanted = select(Upload.blob).where(Upload.started_at < asked + _MARGIN).limit(1)
     found = db.session.scalar(wanted)
     release()
     return found is not None

@@ -499,6 +499,14 @@ MUTANTS = (
         "::test_a_worker_whose_map_is_older_than_the_job_waits",
     ),
     Mutant(
+        "a reshape takes all clocks for one",
+        "storage/jobs/reshape.py",
+        "Upload.started_at < asked + _MARGIN",
+        "Upload.started_at < asked",
+        "tests/storage/test_reshape.py"
+        "::test_an_upload_that_began_under_the_old_map_is_waited_for",
+    ),
+    Mutant(
         "a spare takes over from the spare of another worker",
         "storage/upkeep.py",
         "spares.pop(0), seen=array.uuid_of(slot), why=why",

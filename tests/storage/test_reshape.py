@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from files import services
 from files.models import Entry
@@ -14,7 +15,7 @@ from storage import blobs, events, membership, reshaping
 from storage.db import db, release, transaction
 from storage.errors import Refused, SlotGone
 from storage.jobs import reshape, table
-from storage.models import Blob, BlobState, Job, JobKind, JobState, MemberRow
+from storage.models import Blob, BlobState, Job, JobKind, JobState, MemberRow, Upload
 from support.arrays import Body
 from support.site import until
 from support.soak import drawn
@@ -353,6 +354,26 @@ def test_an_upload_into_a_slot_that_was_given_up_is_refused(files: Callable) -> 
             incoming.commit(session)
     live_ones = [b for b in store.rows(Blob) if b.state == BlobState.LIVE]
     assert MIB not in {blob.size for blob in live_ones}
+
+
+@pytest.mark.sqlite
+def test_an_upload_that_began_under_the_old_map_is_waited_for(files: Callable) -> None:
+    """By the uploader's clock it began after the change; clocks and maps differ."""
+    store, _ = files("raid1")
+    data = bytes(100_000)
+    with blobs.receive(wanted(data), Body(data), lambda _: None) as incoming:
+        reshaping.convert("raid5")
+        ahead = job(store).created_at + timedelta(seconds=30)
+        with transaction() as session:
+            session.execute(update(Upload).values(started_at=ahead))
+        for _ in range(2):
+            store.runtime.rests.clear()
+            store.tick()
+        assert job(store).state in table.ACTIVE
+        with transaction() as session:
+            incoming.commit(session)
+    assert finish(store).state == JobState.DONE
+    assert {b.redundancy for b in live(store) if b.slots} == {1}
 
 
 @pytest.mark.sqlite
