@@ -1,14 +1,19 @@
 /* The queue of uploads: a few at a time, each with an end of its own. */
 import { forgetChoices, settle } from "./conflict.js";
 import { refresh } from "./listing.js";
-import { ask } from "./server.js";
-import { transfer } from "./transfer.js";
+import { lift, paused, relax, waitFor, waitForSession } from "./pause.js";
+import { newKey, transfer } from "./transfer.js";
 
 const AT_ONCE = 3;
-// Above this size the server is asked first: neither a refusal nor a lost answer
-// should cost a transfer.
-const ASK_FROM = 1_000_000;
+const TRIES = 4;
 const OPEN = new Set(["waiting", "sending"]);
+// Throttled, or an instance, its database or its storage is away for a moment.
+const BUSY = new Set([429, 502, 503, 504]);
+const isAway = ({ code, status }) =>
+  code === "broken" || code === "unreachable" || BUSY.has(status);
+/** The server has looked at it and said no; of all else nobody knows what came of it. */
+const isRefused = ({ status }) =>
+  status >= 400 && status < 500 && status !== 401 && !BUSY.has(status);
 
 export const items = [];
 let watch = () => {};
@@ -16,48 +21,43 @@ let watch = () => {};
 export const onChange = (tell) => (watch = tell);
 export const isOpen = (item) => OPEN.has(item.state);
 export const active = () => items.filter(isOpen);
+/** What a pause is for. */
+const isHeld = ({ state, status }) =>
+  state === "waiting" || (state === "failed" && status === 401);
+const held = () => items.filter(isHeld);
+const endPause = () => held().length || lift();
 const count = (state) => items.filter((item) => item.state === state).length;
 
-function newKey() {
-  const random = crypto.getRandomValues(new Uint8Array(16));
-  return [...random].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-function address(item) {
-  const folder = `/files/folder/${item.folder.id}`;
-  const query = item.replace ? "?replace=1" : "";
-  return {
-    put: `${folder}/${encodeURIComponent(item.name)}${query}`,
-    check: `${folder}/check?${new URLSearchParams({
-      name: item.name,
-      size: item.file.size,
-      ...(item.replace && { replace: 1 }),
-    })}`,
-  };
-}
-
-async function attempt(item, signal) {
-  const { put, check } = address(item);
-  const known = item.file.size >= ASK_FROM && (await ask(check, item.key, signal));
-  if (known) return known;
+async function send(item) {
+  const { signal } = (item.stop = new AbortController());
   const onProgress = (sent) => {
     item.sent = Math.min(sent, item.file.size);
     watch();
   };
-  return transfer(put, item.file, { key: item.key, signal, onProgress });
-}
-
-async function send(item) {
-  const { signal } = (item.stop = new AbortController());
   for (;;) {
     try {
-      return await attempt(item, signal);
+      return await transfer(item, signal, onProgress);
     } catch (error) {
       if (error.code !== "name_taken") throw error;
       Object.assign(item, { sent: 0, others: active().length > 1 });
       await settle(item, error);
       item.key = newKey();
     }
+  }
+}
+
+/** Say how it ended, or let it wait with all the others. */
+function stumble(item, { status, code, message, wait }) {
+  const stopped = item.stop.signal.aborted || code === "cancelled";
+  Object.assign(item, { state: "failed", status, message, sent: 0 });
+  if (stopped) {
+    item.state = "cancelled";
+    if (code !== "cancelled") item.message = "Cancelled.";
+  } else if (status === 401) waitForSession();
+  else if (isAway({ code, status })) {
+    item.tries += 1;
+    if (item.tries < TRIES) item.state = "waiting";
+    waitFor({ status, wait }, advance);
   }
 }
 
@@ -69,14 +69,10 @@ async function run(item) {
     item.answer = await send(item);
     item.sent = item.file.size;
     item.state = "done";
+    relax();
   } catch (error) {
-    const stopped = item.stop.signal.aborted || error.code === "cancelled";
-    item.state = stopped ? "cancelled" : "failed";
-    item.message = stopped && error.code !== "cancelled" ? "Cancelled." : error.message;
-    item.status = error.status;
-    item.sent = 0;
+    stumble(item, error);
   }
-  watch();
   advance();
 }
 
@@ -91,18 +87,23 @@ function showArrived(finished) {
 
 function advance() {
   const waiting = items.filter((item) => item.state === "waiting");
-  const free = AT_ONCE - count("sending");
+  endPause();
+  const free = paused() ? 0 : AT_ONCE - count("sending");
   for (const item of waiting.slice(0, Math.max(free, 0))) run(item);
   const finished = active().length === 0;
-  if (finished) forgetChoices();
+  if (finished) {
+    forgetChoices();
+    relax();
+  }
   if (count("done")) showArrived(finished);
+  watch();
 }
 
 export function add(files, folder) {
   for (const file of files) {
-    items.push({ file, folder, name: file.name, key: newKey(), state: "waiting", sent: 0 });
+    const { name } = file;
+    items.push({ file, folder, name, key: newKey(), state: "waiting", sent: 0, tries: 0 });
   }
-  watch();
   advance();
 }
 
@@ -111,38 +112,34 @@ export function cancel(item) {
   if (item.state === "waiting") {
     item.state = "cancelled";
     item.message = "Cancelled.";
-    watch();
     advance();
   }
 }
 
-/** The server has looked at it and said no; of all else nobody knows what came of it. */
-const isRefused = ({ status }) => status >= 400 && status < 500 && status !== 401;
-
-/** Send again. What may have arrived keeps its key, so that it is not stored twice; what
-    was refused is asked about anew. */
+/** Send again, with all that waits, at once. What may have arrived keeps its key, so that
+    it is not stored twice; what was refused is asked about anew. */
 export async function retry(list) {
-  for (const item of list) {
+  for (const item of new Set([...list, ...held()])) {
     if (isRefused(item)) {
       Object.assign(item, { key: newKey(), choice: undefined, replace: false });
     }
-    item.state = "waiting";
+    Object.assign(item, { state: "waiting", tries: 0 });
   }
   watch();
   // A new session has a new token, and it comes with the page.
-  await refresh().catch(() => {});
+  if (paused()?.signIn ?? true) await refresh().catch(() => {});
+  lift();
   advance();
 }
 
-export function forget(item) {
-  items.splice(items.indexOf(item), 1);
+function leave(list) {
+  items.splice(0, items.length, ...list);
+  endPause();
   watch();
 }
 
-export function forgetEnded() {
-  items.splice(0, items.length, ...active());
-  watch();
-}
+export const forget = (item) => leave(items.filter((other) => other !== item));
+export const forgetEnded = () => leave(active());
 
 addEventListener("beforeunload", (event) => {
   if (active().length) event.preventDefault();

@@ -2,10 +2,9 @@
 import { all, one } from "./dom.js";
 
 export class Refused extends Error {
-  constructor(message, { status = 0, code = "unreachable" } = {}) {
+  constructor(message, { status = 0, code = "unreachable", wait = 0 } = {}) {
     super(message);
-    this.status = status;
-    this.code = code;
+    Object.assign(this, { status, code, wait });
   }
 }
 
@@ -14,15 +13,16 @@ export const token = () => one('meta[name="csrf-token"]').content;
 export const UNREACHABLE =
   "The server can’t be reached. Nothing was changed. Check the connection and try again.";
 
-/** Turn an error answer, whatever wrote it, into a Refused. */
-export function refusal(status, text) {
+/** Turn an error answer, whatever wrote it, into a Refused; `wait` is in seconds. */
+export function refusal(status, text, retryAfter) {
+  const wait = Number(retryAfter) || 0;
   try {
     const { code, message } = JSON.parse(text).error;
-    return new Refused(message, { status, code });
+    return new Refused(message, { status, code, wait });
   } catch {
     return new Refused(
       `The server answered with an error (${status}). Nothing was changed. Try again.`,
-      { status, code: "error" },
+      { status, code: "error", wait },
     );
   }
 }
@@ -34,7 +34,10 @@ async function answer(url, options) {
   } catch {
     throw new Refused(UNREACHABLE);
   }
-  if (!response.ok) throw refusal(response.status, await response.text());
+  if (!response.ok) {
+    const after = response.headers.get("Retry-After");
+    throw refusal(response.status, await response.text(), after);
+  }
   return response;
 }
 

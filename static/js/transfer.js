@@ -1,14 +1,45 @@
 /* One upload: the file as the raw body of a PUT, with its progress. */
-import { Refused, refusal, token } from "./server.js";
+import { ask, Refused, refusal, token, withToken } from "./server.js";
 
-const broken = (share) =>
-  new Refused(
-    `The connection broke at ${Math.floor(share * 100)} %. Nothing was changed. Try again.`,
+// Above this size the server is asked first: neither a refusal nor a lost answer
+// should cost a transfer.
+const ASK_FROM = 1_000_000;
+
+export function newKey() {
+  const random = crypto.getRandomValues(new Uint8Array(16));
+  return [...random].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function address(item) {
+  const folder = `/files/folder/${item.folder.id}`;
+  const query = item.replace ? "?replace=1" : "";
+  return {
+    put: `${folder}/${encodeURIComponent(item.name)}${query}`,
+    check: `${folder}/check?${new URLSearchParams({
+      name: item.name,
+      size: item.file.size,
+      ...(item.replace && { replace: 1 }),
+    })}`,
+  };
+}
+
+/** A file that was changed or removed meanwhile looks like a broken connection. */
+async function breach(file, share) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+  } catch {
+    const gone = "The file was changed or removed while it waited. Choose it again.";
+    return new Refused(gone, { code: "unreadable" });
+  }
+  const percent = Math.floor(share * 100);
+  return new Refused(
+    `The connection broke at ${percent} %. Nothing was changed. Try again.`,
     { code: "broken" },
   );
+}
 
 /** Send; resolves with the server's answer, rejects with a Refused. */
-export function transfer(url, file, { key, signal, onProgress }) {
+function put(url, file, { key, signal, onProgress }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     let share = 0;
@@ -17,10 +48,11 @@ export function transfer(url, file, { key, signal, onProgress }) {
       onProgress(loaded);
     });
     request.addEventListener("load", () => {
-      if (request.status < 300) resolve(JSON.parse(request.responseText));
-      else reject(refusal(request.status, request.responseText));
+      const { status, responseText } = request;
+      if (status < 300) resolve(JSON.parse(responseText));
+      else reject(refusal(status, responseText, request.getResponseHeader("Retry-After")));
     });
-    request.addEventListener("error", () => reject(broken(share)));
+    request.addEventListener("error", async () => reject(await breach(file, share)));
     request.addEventListener("abort", () =>
       reject(new Refused("Cancelled. Nothing was kept.", { code: "cancelled" })),
     );
@@ -31,4 +63,12 @@ export function transfer(url, file, { key, signal, onProgress }) {
     request.setRequestHeader("Idempotency-Key", key);
     request.send(file);
   });
+}
+
+/** Ask first if that pays, then send. */
+export async function transfer(item, signal, onProgress) {
+  const { key, file } = item;
+  const { put: url, check } = address(item);
+  const known = file.size >= ASK_FROM && (await ask(check, key, signal));
+  return known || withToken(() => put(url, file, { key, signal, onProgress }));
 }

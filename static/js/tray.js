@@ -1,6 +1,7 @@
 /* The tray at the lower right: what is being sent, how far, and how it ended. */
 import { bytes, copy, fill, one, plural, say } from "./dom.js";
 import { pace } from "./pace.js";
+import { paused } from "./pause.js";
 import {
   active, cancel, forget, forgetEnded, isOpen, items, onChange, retry,
 } from "./queue.js";
@@ -75,7 +76,7 @@ function showHead() {
   const sent = sum(counted, (item) => item.sent);
   const open = active().length;
   const title = open ? `Uploading ${plural(open, "file", "files")}` : outcome();
-  const { speed, left } = pace(sent, total, open > 0);
+  const { speed, left } = pace(sent, total, open > 0 && !paused());
   const line = [`${bytes(sent)} of ${bytes(total)}`, open && speed, open && left];
   fill(tray, { title, total: line.filter(Boolean).join(" · ") });
   const bar = one("[data-field=bar]", tray);
@@ -84,11 +85,20 @@ function showHead() {
   bar.value = total ? sent / total : 0;
   one("[data-tray-close]", tray).setAttribute(
     "aria-label", open ? "Cancel all uploads" : "Close the list of uploads");
-  const news = open ? `Uploading to ${items.at(-1).folder.name}.` : outcome();
+  const going = open ? `Uploading to ${items.at(-1).folder.name}.` : outcome();
+  const news = paused()?.sentence ?? going;
   if (items.length && news !== told) {
     say((told = news));
     settle();
   }
+}
+
+function showPause() {
+  const box = one("[data-tray-pause]", tray);
+  const pause = paused();
+  box.hidden = !pause;
+  if (pause) fill(box, { pause: pause.sentence });
+  one("a", box).hidden = !pause?.signIn;
 }
 
 function show() {
@@ -102,6 +112,7 @@ function show() {
   }
   for (const item of lines.keys()) if (!items.includes(item)) lines.delete(item);
   showHead();
+  showPause();
 }
 
 function plan() {
@@ -130,6 +141,7 @@ function settle() {
 
 if (tray) {
   onChange(plan);
+  one("[data-tray-go-on]").addEventListener("click", () => retry([]));
   one("[data-tray-retry]").addEventListener("click", () => retry(ended("failed")));
   one("[data-tray-close]").addEventListener("click", close);
   one("[data-tray-fold]").addEventListener("click", () =>

@@ -2,11 +2,12 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import CDPSession, Locator, Route, expect
 
-from support.desk import Desk
+from support.desk import WIDE, Desk
 
 DROP = """([selector, name, text, drop]) => {
   const data = new DataTransfer();
@@ -142,10 +143,84 @@ def test_a_session_that_ended_and_a_retry(desk: Desk) -> None:
     desk.row("late.txt").wait_for()
 
 
-def test_a_broken_connection_says_so(desk: Desk) -> None:
+def test_a_session_that_ends_lets_the_others_wait(desk: Desk) -> None:
     page = desk.page
+    cookies = page.context.cookies()
+    page.context.clear_cookies()
+    names = [f"{number}.txt" for number in range(5)]
+    desk.pick(*((name, b"late") for name in names))
+    pause = page.locator("[data-tray-pause]")
+    expect(pause).to_contain_text("You are not signed in any more.")
+    link = pause.get_by_role("link", name="Sign in")
+    expect(link).to_have_attribute("target", "_blank")
+    expect(page.locator(".upload[data-state=waiting]")).to_have_count(2)
+    page.context.add_cookies(cookies)
+    pause.get_by_role("button", name="Try again").click()
+    desk.expect_names(names)
+    expect(pause).to_be_hidden()
+
+
+def is_away(desk: Desk, times: int) -> list[str]:
+    """Answer so many uploads with 503; give those that were."""
+    refused: list[str] = []
+
+    def handle(route: Route) -> None:
+        if route.request.method != "PUT" or len(refused) == times:
+            return route.fallback()
+        refused.append(route.request.url)
+        said = {"code": "database_unavailable", "message": "The database is away."}
+        return route.fulfill(
+            status=503, headers={"Retry-After": "20"}, json={"error": said}
+        )
+
+    desk.page.route("**/files/folder/*/*", handle)
+    return refused
+
+
+def test_all_wait_for_a_server_that_is_away(open_desk: Callable[..., Desk]) -> None:
+    desk = open_desk(viewport=WIDE)  # a clock of its own
+    page = desk.page
+    page.clock.install()
+    refused = is_away(desk, 6)
+    desk.pick(*((f"{number}.txt", b"x") for number in range(5)))
+    pause = page.locator("[data-tray-pause]")
+    expect(pause).to_contain_text("goes on by itself within 20 s")
+    expect(page.locator("[data-live]")).to_contain_text("by itself within 20 s")
+    expect(page.locator(".upload[data-state=waiting]")).to_have_count(5)
+    assert len(refused) == 3
+    line(desk, "4.txt").get_by_role("button", name="Cancel: 4.txt").click()
+    page.clock.fast_forward(20_000)
+    expect(pause).to_contain_text("within 40 s")
+    expect(page.locator(".upload[data-state=waiting]")).to_have_count(4)
+    page.clock.fast_forward(40_000)
+    expect(page.locator("[data-tray] h2")).to_have_text("4 files uploaded, 1 cancelled")
+    expect(pause).to_be_hidden()
+    assert sorted(refused) == sorted(refused[:3] * 2)
+    desk.errors.clear()
+
+
+def give_up(desk: Desk, title: str) -> None:
+    """Let every pause pass, until the tray says this."""
+    head = desk.page.locator("[data-tray] h2")
+    for _ in range(200):
+        if head.inner_text() == title:
+            return
+        desk.page.clock.fast_forward(60_000)
+        desk.page.wait_for_timeout(50)
+    expect(head).to_have_text(title)
+
+
+def test_a_broken_connection_says_so(open_desk: Callable[..., Desk]) -> None:
+    desk = open_desk(viewport=WIDE)
+    page = desk.page
+    page.clock.install()
+    sent: list[str] = []
+    page.on("requestfailed", lambda request: sent.append(request.method))
     page.route("**/files/folder/*/cut.txt", lambda route: route.abort())
     desk.pick(("cut.txt", b"cut"))
+    expect(page.locator("[data-tray-pause]")).to_contain_text("The connection broke.")
+    give_up(desk, "1 file failed")
+    assert sent == ["PUT"] * 4
     upload = line(desk, "cut.txt")
     note = upload.locator(".upload-note")
     expect(note).to_have_text(re.compile(r"connection broke at \d+ %"))
@@ -153,6 +228,32 @@ def test_a_broken_connection_says_so(desk: Desk) -> None:
     upload.get_by_role("button", name="Try again").click()
     desk.row("cut.txt").wait_for()
     assert any("ERR_FAILED" in error for error in desk.errors)
+    desk.errors.clear()
+
+
+def choose_on_disk(desk: Desk, path: Path) -> None:
+    """Choose a file that stays where it is; Playwright itself hands over copies."""
+    session = desk.page.context.new_cdp_session(desk.page)
+    script = {"expression": "document.querySelector('#upload-files')"}
+    found = session.send("Runtime.evaluate", script)["result"]["objectId"]
+    files = {"files": [str(path)], "objectId": found}
+    session.send("DOM.setFileInputFiles", files)
+
+
+def test_a_file_that_is_gone_holds_nobody_up(desk: Desk, tmp_path: Path) -> None:
+    page = desk.page
+    cookies = page.context.cookies()
+    page.context.clear_cookies()
+    (tmp_path / "log.txt").write_text("a line")
+    choose_on_disk(desk, tmp_path / "log.txt")
+    again = page.locator("[data-tray-go-on]")
+    again.wait_for()
+    (tmp_path / "log.txt").unlink()
+    page.context.add_cookies(cookies)
+    again.click()
+    upload = line(desk, "log.txt")
+    expect(upload.locator(".upload-note")).to_contain_text("Choose it again.")
+    expect(again).to_be_hidden()
     desk.errors.clear()
 
 
@@ -173,9 +274,8 @@ def lose_answers(desk: Desk, name: str) -> list[str]:
 def test_what_has_arrived_is_not_sent_twice(desk: Desk) -> None:
     lost = lose_answers(desk, "big.bin")
     desk.pick(("big.bin", bytes(1_100_000)))
-    upload = line(desk, "big.bin")
-    upload.get_by_role("button", name="Try again").click()
-    expect(upload).to_have_attribute("data-state", "done")
+    desk.page.get_by_role("button", name="Try again").click()
+    expect(line(desk, "big.bin")).to_have_attribute("data-state", "done")
     desk.expect_names(["big.bin"])
     assert len(lost) == 1
     desk.errors.clear()
@@ -196,12 +296,16 @@ def test_a_replacement_whose_answer_was_lost_is_tried_again(desk: Desk) -> None:
     desk.errors.clear()
 
 
-def test_all_that_failed_is_tried_again_at_once(desk: Desk) -> None:
+def test_all_that_failed_is_tried_again_at_once(
+    open_desk: Callable[..., Desk],
+) -> None:
+    desk = open_desk(viewport=WIDE)
     page = desk.page
+    page.clock.install()
     page.route(re.compile(r"/cut\d\.txt"), lambda route: route.abort())
     desk.pick(("cut1.txt", b"1"), ("good.txt", b"2"), ("cut2.txt", b"3"))
     title = page.locator("[data-tray] h2")
-    expect(title).to_have_text("1 file uploaded, 2 failed")
+    give_up(desk, "1 file uploaded, 2 failed")
     assert "cut1.txt" in page.locator(".upload").first.inner_text()
     page.unroute_all()
     page.get_by_role("button", name="Try all again").click()
