@@ -116,21 +116,25 @@ def _refuse_while_degraded(array: Array) -> None:
 
 @dataclass
 class _Place:
-    """Where a walk is: which pass, how many were written anew in it, the last uuid."""
+    """Where a walk is: which pass, what asks for another one, and the last uuid.
+
+    That is what was written anew in it, and uploads on their way when it began: they
+    may come to lie behind it.
+    """
 
     number: int = 1
-    rewritten: int = 0
+    again: int = 0
     after: UUID = _FIRST
 
     @classmethod
-    def parse(cls, cursor: str | None) -> "_Place":
+    def parse(cls, cursor: str | None, job: int) -> "_Place":
         if cursor is None:
-            return cls()
-        number, rewritten, after = cursor.split(":")
-        return cls(int(number), int(rewritten), UUID(after))
+            return cls(again=int(_older_uploads(job)))
+        number, again, after = cursor.split(":")
+        return cls(int(number), int(again), UUID(after))
 
     def __str__(self) -> str:
-        return f"{self.number}:{self.rewritten}:{self.after.hex}"
+        return f"{self.number}:{self.again}:{self.after.hex}"
 
 
 class _Walk:
@@ -140,7 +144,7 @@ class _Walk:
         self._claim = claim
         self._array = array
         self._target = _Target.of(array)
-        self._place = _Place.parse(claim.cursor)
+        self._place = _Place.parse(claim.cursor, claim.id)
         self._step = Step()
 
     def run(self) -> Step:
@@ -168,9 +172,10 @@ class _Walk:
         return list(found)
 
     def _end_pass(self) -> None:
-        """Start over until a pass found nothing and no older upload is on its way."""
-        if self._place.rewritten or _older_uploads(self._claim.id):
-            self._place = _Place(self._place.number + 1)
+        """Start over until a pass found nothing that was or may come to be old."""
+        older = int(_older_uploads(self._claim.id))
+        if self._place.again or older:
+            self._place = _Place(self._place.number + 1, again=older)
         else:
             self._step.done = True
 
@@ -184,7 +189,7 @@ class _Walk:
                 self._step.count("fitting")
                 return
             rewrite(blob, manifest)
-            self._place.rewritten += 1
+            self._place.again += 1
             self._step.count("rewritten")
         except BlobGone:
             self._step.count("gone")

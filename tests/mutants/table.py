@@ -507,6 +507,14 @@ MUTANTS = (
         "::test_an_upload_that_began_under_the_old_map_is_waited_for",
     ),
     Mutant(
+        "a reshape passes by what ends during its last pass",
+        "storage/jobs/reshape.py",
+        "cls(again=int(_older_uploads(job)))",
+        "cls()",
+        "tests/storage/test_reshape.py"
+        "::test_an_upload_that_ends_behind_the_last_pass_is_not_missed",
+    ),
+    Mutant(
         "a spare takes over from the spare of another worker",
         "storage/upkeep.py",
         "spares.pop(0), seen=array.uuid_of(slot), why=why",

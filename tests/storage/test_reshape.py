@@ -377,6 +377,29 @@ def test_an_upload_that_began_under_the_old_map_is_waited_for(files: Callable) -
 
 
 @pytest.mark.sqlite
+def test_an_upload_that_ends_behind_the_last_pass_is_not_missed(
+    make_store: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was on its way when the pass began, and is visible when it has gone by."""
+    store = make_store(ARRAY_LEVEL="raid1")
+    table.set_pace(100)
+    data, real = bytes(100_000), reshape._Walk._next
+    with blobs.receive(wanted(data), Body(data), lambda _: None) as incoming:
+
+        def late(walk: reshape._Walk) -> list[Blob]:
+            found = real(walk)
+            if not incoming.committed:
+                with transaction() as session:
+                    incoming.commit(session)
+            return found
+
+        monkeypatch.setattr(reshape._Walk, "_next", late)
+        reshaping.convert("raid5")
+        assert finish(store).state == JobState.DONE
+    assert [blob.redundancy for blob in live(store)] == [1]
+
+
+@pytest.mark.sqlite
 def test_a_slot_that_a_file_still_needs_is_not_given_up(files: Callable) -> None:
     """The leaving member is away, and without it one file can't be made."""
     store, contents = files("raid5")
