@@ -78,8 +78,14 @@ class Reshape:
         release()
         return int(row[0]), int(row[1])
 
-    def step(self, claim: Claim, array: Array) -> Step:
-        """Look at some blobs, and write anew those that need it."""
+    def step(self, claim: Claim, _array: Array) -> Step:
+        """Look at some blobs, and write anew those that need it.
+
+        The map of this round may be older than the job, and knows the old shape only.
+        """
+        own = runtime()
+        own.forget_map()
+        array = own.array()
         _refuse_while_degraded(array)
         return _Walk(claim, array).run()
 

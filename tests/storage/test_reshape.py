@@ -14,7 +14,7 @@ from raid.superblock import StoredState, Superblock
 from storage import blobs, events, membership, reshaping
 from storage.db import db, release, transaction
 from storage.errors import Refused, SlotGone
-from storage.jobs import reshape, table
+from storage.jobs import reshape, runner, table
 from storage.models import Blob, BlobState, Job, JobKind, JobState, MemberRow, Upload
 from support.arrays import Body
 from support.site import until
@@ -396,6 +396,21 @@ def test_an_upload_that_ends_behind_the_last_pass_is_not_missed(
         monkeypatch.setattr(reshape._Walk, "_next", late)
         reshaping.convert("raid5")
         assert finish(store).state == JobState.DONE
+    assert [blob.redundancy for blob in live(store)] == [1]
+
+
+@pytest.mark.sqlite
+def test_a_round_that_began_before_the_job_uses_the_present_map(
+    make_store: Make,
+) -> None:
+    """By the old shape nothing would have to be done."""
+    store = make_store(ARRAY_LEVEL="raid1")
+    store.put(100_000)
+    seen = store.runtime.array()
+    reshaping.convert("raid5")
+    assert runner.run(seen) == 1
+    assert job(store).counts == {"rewritten": 1}
+    assert finish(store).state == JobState.DONE
     assert [blob.redundancy for blob in live(store)] == [1]
 
 
