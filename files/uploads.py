@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Protocol
+from uuid import UUID
 
 from flask import current_app
 from sqlalchemy import delete
@@ -33,6 +34,7 @@ from files.names import check_name
 from storage import blobs
 from storage.blobs import Incoming, Wanted
 from storage.db import db, release, transaction, utcnow
+from storage.uploads import Reserve, let_in
 from storage.words import filesize
 
 KEY_DAYS = 2
@@ -95,11 +97,12 @@ class _Repeat(Exception):
 
 @dataclass(frozen=True)
 class _Plan:
-    """What the first look found: whose, where, and how many bytes may come."""
+    """What the first look found: whose, where, and the room for it."""
 
     user: User
     path: str
-    room: int | None
+    room: quota.Room | None
+    old: int
 
 
 class Capped:
@@ -169,10 +172,12 @@ def _receive(
         owner_id=user_id,
         size=offer.size,
         sha256=offer.sha256,
+        takes=None if offer.size is None else max(0, offer.size - plan.old),
     )
     release()
+    reserve = _reserve(user_id, plan, offer.size)
     try:
-        with blobs.receive(wanted, source, _admit(plan)) as incoming:
+        with blobs.receive(wanted, source, _admit(plan), reserve) as incoming:
             return Answer(_commit(user_id, folder_id, offer, incoming))
     except _Repeat as repeat:
         return Answer(repeat.body, repeated=True)
@@ -183,14 +188,12 @@ def _plan(user_id: int, folder_id: str, offer: Offer) -> _Plan:
     limit_size(offer.size)
     above = tree.live_chain(db.session, user_id, folder_id, FOLDER)
     old = _replaced(db.session, folder_id, offer)
+    old_size = old.size if old else 0
     user = db.session.get_one(User, user_id)
-    room = quota.room_of(user)
-    if room is not None and old is not None:
-        room += old.size
-    if room is not None and offer.size is not None and offer.size > room:
-        raise quota.over_quota(db.session, user, offer.size)
+    room = quota.room_beside(db.session, user, old_size)
+    quota.refuse_over(db.session, user, room, offer.size or 0, offer.size)
     path = "/" + "/".join(folder.name for folder in above[1:])
-    return _Plan(user, path, room)
+    return _Plan(user, path, room, old_size)
 
 
 def limit_size(size: int | None) -> None:
@@ -204,9 +207,8 @@ def limit_size(size: int | None) -> None:
 def refuse_over_quota(user_id: int, size: int) -> None:
     """Raise OverQuota if the user has not that much room."""
     user = db.session.get_one(User, user_id)
-    room = quota.room_of(user)
-    if room is not None and size > room:
-        raise quota.over_quota(db.session, user, size)
+    room = quota.room_beside(db.session, user)
+    quota.refuse_over(db.session, user, room, size, size)
 
 
 def too_large(limit: int) -> TooLarge:
@@ -244,23 +246,34 @@ def _capped(plan: _Plan, offer: Offer, source: Source) -> Source:
     if limit is not None and offer.size is None:
         source = Capped(source, limit, lambda: too_large(limit))
     if plan.room is not None and offer.size is None:
-        source = Capped(source, plan.room, lambda: _no_room(plan.user.id))
+        source = Capped(source, plan.room.limit, lambda: _no_room(plan, None))
     return source
 
 
-def _no_room(user_id: int, need: int | None = None) -> Exception:
-    user = db.session.get_one(User, user_id)
-    refusal = quota.over_quota(db.session, user, need)
+def _no_room(plan: _Plan, need: int | None) -> Exception:
+    room = plan.room or quota.Room(0)
+    refusal = quota.over_quota(db.session, plan.user, need, room)
     release()
     return refusal
 
 
 def _admit(plan: _Plan) -> Callable[[int], None]:
     def admit(size: int) -> None:
-        if plan.room is not None and size > plan.room:
-            raise _no_room(plan.user.id, size)
+        if plan.room is not None and size > plan.room.limit:
+            raise _no_room(plan, size)
 
     return admit
+
+
+def _reserve(user_id: int, plan: _Plan, need: int | None) -> Reserve:
+    """Return what looks for the room again while no other upload can take it."""
+
+    def reserve(session: tree.AnySession, blob: UUID, size: int) -> None:
+        user = tree.lock_owner(session, user_id)
+        room = quota.room_beside(session, user, plan.old, blob)
+        quota.refuse_over(session, user, room, size, need)
+
+    return let_in if plan.room is None else reserve
 
 
 def _commit(

@@ -153,19 +153,23 @@ class Incoming:
 
 @contextmanager
 def receive(
-    wanted: Wanted, source: Source, admit: Callable[[int], None]
+    wanted: Wanted,
+    source: Source,
+    admit: Callable[[int], None],
+    reserve: uploads.Reserve = uploads.let_in,
 ) -> Iterator[Incoming]:
     """Store everything that a source gives; undo it unless it is committed inside.
 
     `admit` is called with the true size before the blob can come into being, and
-    raises to refuse it.
+    raises to refuse it; `reserve` does so before the first byte is read, and while
+    bytes of unknown number come.
     """
     own = runtime()
     watch.start(own)
     end_reading()
     array = own.array()
     healthy_slots(array)
-    log = uploads.Log(wanted, admit)
+    log = uploads.Log(wanted, admit, reserve)
     incoming = None
     try:
         log.begin()
@@ -216,6 +220,8 @@ def _now_us() -> int:
 
 def _undo(own: Runtime, array: Array, log: uploads.Log) -> None:
     """Undo at once what failed; where that fails, too, the worker will."""
+    if not log.begun:  # there was no room: no member need be asked for what it has
+        return
     try:
         now = array.with_map(own.array().map)
         uploads.undo(now, log.blob, log.attempt, sealed=log.sealed)

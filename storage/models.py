@@ -152,6 +152,7 @@ class Upload(Base):
     state: Mapped[str] = mapped_column(String(16), default=UploadState.OPEN)
     # No foreign key: this package does not know the accounts.
     owner_id: Mapped[int | None]
+    # What it will take of its owner's room, where that is known before.
     size: Mapped[int | None] = mapped_column(BigInteger)
     started_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow)
     touched_at: Mapped[datetime] = mapped_column(

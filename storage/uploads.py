@@ -12,7 +12,16 @@ from datetime import timedelta
 from typing import cast
 from uuid import UUID, uuid4
 
-from sqlalchemy import Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from raid.array import Array
 from raid.rows import SegmentRow
@@ -58,27 +67,47 @@ class Wanted:
     sha256: bytes | None = None
     # When the bytes came first; they are written anew now.
     uploaded_us: int | None = None
+    # What it takes of its owner's room: less than its size where it replaces something.
+    takes: int | None = None
+
+
+Reserve = Callable[[maps.AnySession, UUID, int], None]
+"""Is told, in the transaction that notes it, how many bytes of a blob there will be."""
+
+
+def let_in(_session: maps.AnySession, _blob: UUID, _size: int) -> None:
+    """Let everything in: nobody's room is counted."""
 
 
 class Log:
     """The engine's view of an upload row; every call raises `Fenced` when it's lost."""
 
-    def __init__(self, wanted: Wanted, admit: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        wanted: Wanted,
+        admit: Callable[[int], None],
+        reserve: Reserve = let_in,
+    ) -> None:
         self.blob = uuid4()
         self.attempt = 1
+        self.begun = False
         self.segments = 0
         self.sealed = False
         self._wanted = wanted
         self._admit = admit
+        self._reserve = reserve
         self._given = False
 
     def begin(self) -> None:
         """Write the intent, before the first byte goes to a member."""
         wanted = self._wanted
+        takes = wanted.size if wanted.takes is None else wanted.takes
         with transaction() as session:
+            self._reserve(session, self.blob, wanted.size or 0)
+            self.begun = True
             session.execute(
                 _INSERT,
-                {"blob": self.blob, "owner_id": wanted.owner_id, "size": wanted.size},
+                {"blob": self.blob, "owner_id": wanted.owner_id, "size": takes},
             )
 
     def next_attempt(self) -> int:
@@ -100,6 +129,9 @@ class Log:
     ) -> None:
         """Record a segment that is durable on its members."""
         with transaction() as session:
+            if self._wanted.size is None:
+                # Before any row of its own is held: others do it in this order, too.
+                self._reserve(session, self.blob, offset + row.length)
             self._hold(session)
             session.execute(
                 insert(UploadSegment).values(
@@ -240,12 +272,37 @@ def _erase_late(array: Array, blob: UUID) -> None:
         erase(array, blob)
 
 
-def undo_abandoned(array: Array) -> int:
-    """Undo the uploads whose process has gone; returns how many."""
+def _silent() -> ColumnElement[bool]:
+    """Return the condition that the process of an upload has gone."""
     now = utcnow()
     silent = Upload.touched_at < now - timedelta(seconds=ABANDONED_SECONDS)
     # Its process would have touched it since the clock was put right.
-    silent |= Upload.touched_at > now + AHEAD
+    return silent | (Upload.touched_at > now + AHEAD)
+
+
+def under_way(
+    session: maps.AnySession, owner_id: int, beside: UUID | None = None
+) -> int:
+    """Return how much room the uploads that an owner has under way will take.
+
+    What does not say how long it is counts as far as it has come. `beside` is an
+    upload that is left out, as are those that will be undone.
+    """
+    come = (
+        select(func.sum(UploadSegment.length))
+        .where(UploadSegment.blob == Upload.blob)
+        .scalar_subquery()
+    )
+    query = select(func.coalesce(Upload.size, come, 0)).where(
+        Upload.owner_id == owner_id, Upload.state != UploadState.UNDOING, ~_silent()
+    )
+    if beside is not None:
+        query = query.where(Upload.blob != beside)
+    return sum(map(int, session.scalars(query)))
+
+
+def undo_abandoned(array: Array) -> int:
+    """Undo the uploads whose process has gone; returns how many."""
     segments = (
         select(func.count())
         .select_from(UploadSegment)
@@ -254,7 +311,7 @@ def undo_abandoned(array: Array) -> int:
     )
     rows = db.session.execute(
         select(Upload.blob, Upload.attempt, Upload.state, segments.label("segments"))
-        .where(silent)
+        .where(_silent())
         .limit(100)
     ).all()
     release()

@@ -349,6 +349,29 @@ MUTANTS = (
         "::test_the_last_room_is_taken_once_whatever_was_known_before[sqlite]",
     ),
     Mutant(
+        "what other uploads will take counts as room",
+        "files/quota.py",
+        "    return Room(max(0, room - others), others, old)\n",
+        "    return Room(room, 0, old)\n",
+        "tests/files/test_quota.py::test_what_others_will_take_is_no_room[sqlite]",
+    ),
+    Mutant(
+        "two uploads take the same room when they begin",
+        "storage/uploads.py",
+        "            self._reserve(session, self.blob, wanted.size or 0)\n",
+        "",
+        "tests/files/test_quota.py"
+        "::test_two_that_look_at_the_same_moment_do_not_both_begin",
+    ),
+    Mutant(
+        "a body of unknown length goes on where the room ends",
+        "storage/uploads.py",
+        "            if self._wanted.size is None:\n",
+        "            if self._wanted.size == -1:\n",
+        "tests/files/test_quota.py"
+        "::test_what_does_not_say_how_long_it_is_stops_where_the_room_ends[sqlite]",
+    ),
+    Mutant(
         "who comes later changes a tree first",
         "files/tree.py",
         '    take_turn(session, f"tree {user_id}")\n',
