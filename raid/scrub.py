@@ -9,6 +9,7 @@ is what a member lacks that is not in sync.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -17,6 +18,8 @@ from raid.errors import (
     DamagedObject,
     MemberError,
     MemberFailing,
+    MemberFull,
+    MemberReadOnly,
     ObjectMissing,
     UnknownVersion,
 )
@@ -128,7 +131,8 @@ class _Stored:
 
     def _prove_in_order(self, member: Member) -> None:
         """Raise unless the member answers and its superblock can be read anew."""
-        self.array.check(self.slot)
+        with suppress(MemberFull, MemberReadOnly):  # what it has can be read
+            self.array.check(self.slot)
         for info in list(member.list(SUPERBLOCKS)):
             member.read(info.key)
 

@@ -8,7 +8,13 @@ import pytest
 
 from raid import halves, scrub
 from raid.array import Array
-from raid.errors import MemberFailing, MemberMissing
+from raid.errors import (
+    MemberError,
+    MemberFailing,
+    MemberFull,
+    MemberMissing,
+    MemberReadOnly,
+)
 from raid.geometry import Code, Level
 from raid.keys import parse_key
 from raid.memory import MemoryMember
@@ -168,8 +174,14 @@ def test_a_passing_error_is_no_finding() -> None:
         assert (found.findings, found.unreachable) == ([], [])
 
 
-def test_a_bad_sector_is_damage_of_one_object(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The member is in order, but this object can't be read, however often asked."""
+@pytest.mark.parametrize("also", [None, MemberFull, MemberReadOnly])
+def test_a_bad_sector_is_damage_of_one_object(
+    also: type[MemberError] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The member is in order, but this object can't be read, however often asked.
+
+    One that takes nothing more can be read as well.
+    """
     array = memory_array(Level.RAID5, 4, clock=Clock())
     stored = put_blob(array, body(SIZES["segmented"]))
     victim = keys(array, 3, stored)[0]
@@ -181,7 +193,12 @@ def test_a_bad_sector_is_damage_of_one_object(monkeypatch: pytest.MonkeyPatch) -
             raise MemberFailing(self.label, "A bad sector.")
         return real(self, key, *where)
 
+    def check(self: Array, slot: int) -> None:
+        if also is not None:
+            raise also(self.label(slot), "No more.")
+
     monkeypatch.setattr(MemoryMember, "read", read)
+    monkeypatch.setattr(Array, "check", check)
     assert said(look(array, stored)) == [(3, victim, Kind.BAD)]
     assert len(fired) == 2
 
