@@ -1,6 +1,6 @@
 /* The array page renews itself: what changed is put in place, the rest is left alone. */
 import { all, one, say } from "./dom.js";
-import { page, token } from "./server.js";
+import { page, renewToken, token } from "./server.js";
 import { showTimes } from "./time.js";
 
 const SECONDS = 3;
@@ -22,6 +22,7 @@ function settle(fresh) {
 async function renew() {
   const { document: fresh } = await page(place.dataset.renew);
   const heading = one("h1").textContent;
+  renewToken(fresh);
   settle(fresh);
   settle(place);
   for (const part of all("[data-renewed]", place)) {

@@ -41,9 +41,10 @@ async function answer(url, options) {
   return response;
 }
 
-/** Take over the token of a page that was fetched just now. */
+/** Take over the token of a page, or a part of one, that was fetched just now. */
 export function renewToken(fresh) {
-  const value = one('meta[name="csrf-token"]', fresh)?.content;
+  const head = one('meta[name="csrf-token"]', fresh)?.content;
+  const value = head ?? one('input[name="csrf_token"]', fresh)?.value;
   if (!value) return;
   one('meta[name="csrf-token"]').content = value;
   for (const field of all('input[name="csrf_token"]')) field.value = value;

@@ -219,6 +219,35 @@ def test_what_somebody_uses_is_left_alone(seat: Seat, site: Site) -> None:
     expect(pace).to_have_value("12")
 
 
+TOKENS = """
+() => {
+  const token = document.querySelector("meta[name=csrf-token]").content;
+  const fields = [...document.querySelectorAll("input[name=csrf_token]")];
+  return [token, fields.length > 0 && fields.every(({ value }) => value === token)];
+}
+"""
+
+
+def test_its_forms_go_on_after_signing_in_in_another_tab(
+    seat: Seat, site: Site
+) -> None:
+    desk = seat()
+    old, _ = desk.page.evaluate(TOKENS)
+    client = site.client().login(desk.name, PASSWORD)
+    desk.page.context.add_cookies(
+        [
+            {"name": name, "value": value, "url": site.url}
+            for name, value in client.cookies.items()
+        ]
+    )
+
+    def is_renewed() -> bool:
+        new, everywhere = desk.page.evaluate(TOKENS)
+        return bool(new != old and everywhere)
+
+    until(is_renewed, 30, 0.3)
+
+
 def test_everything_works_without_scripts(seat: Seat, site: Site) -> None:
     desk = seat(java_script_enabled=False, color_scheme="dark")
     page = desk.page
