@@ -233,13 +233,7 @@ def test_its_forms_go_on_after_signing_in_in_another_tab(
 ) -> None:
     desk = seat()
     old, _ = desk.page.evaluate(TOKENS)
-    client = site.client().login(desk.name, PASSWORD)
-    desk.page.context.add_cookies(
-        [
-            {"name": name, "value": value, "url": site.url}
-            for name, value in client.cookies.items()
-        ]
-    )
+    desk.sign_in_elsewhere(site)
 
     def is_renewed() -> bool:
         new, everywhere = desk.page.evaluate(TOKENS)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from support.desk import PASSWORD, Desk
+from support.desk import Desk
 from support.site import Site
 
 KELP = os.urandom(300_000)
@@ -55,11 +55,7 @@ def test_rename_keeps_the_focus(desk: Desk) -> None:
 
 def test_forms_go_on_after_signing_in_in_another_tab(desk: Desk, site: Site) -> None:
     desk.put(("draft.txt", b"one"))
-    client = site.client().login(desk.name, PASSWORD)
-    cookies = client.cookies.items()
-    desk.page.context.add_cookies(
-        [{"name": name, "value": value, "url": site.url} for name, value in cookies]
-    )
+    desk.sign_in_elsewhere(site)
     desk.make_folder("Box")
     desk.act("draft.txt", "Rename")
     desk.page.fill("#rename-name", "final.txt")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, expect
 
+from support.site import Site
+
 PASSWORD = "kelp holds on to seven stones"
 WIDE = {"width": 1200, "height": 800}
 PHONE = {"width": 375, "height": 740}
@@ -50,6 +52,16 @@ class Desk:
         self.page.fill("#password", PASSWORD)
         self.page.click("main button[type=submit]")
         self.page.wait_for_url("**/files/")
+
+    def sign_in_elsewhere(self, site: Site) -> None:
+        """Begin another session, as in another tab of this browser."""
+        client = site.client().login(self.name, PASSWORD)
+        self.page.context.add_cookies(
+            [
+                {"name": name, "value": value, "url": self.url}
+                for name, value in client.cookies.items()
+            ]
+        )
 
     def pick(self, *files: tuple[str, bytes]) -> None:
         """Choose files with the picker."""
