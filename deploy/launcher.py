@@ -20,6 +20,8 @@ HASTE = 5.0
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 HEALTHY = 60.0
+TUNABLES = "glibc.malloc.tcache_count=0"
+"""No cache of free memory for each thread; see storage/heap.py."""
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -142,6 +144,7 @@ class Launcher:
 def main() -> int:
     """Prepare, then serve."""
     os.chdir(ROOT)
+    os.environ.setdefault("GLIBC_TUNABLES", TUNABLES)
     try:
         prepared = subprocess.run(PREPARE, check=False)  # noqa: S603 - our own program
     except KeyboardInterrupt:

@@ -6,6 +6,10 @@ the first as it is, which is some MiB where buffers come and go. Python's thread
 turns anyway: with one heap downloads and uploads are as fast as with sixteen. That
 large buffers are never part of a heap was tried as well, and makes downloads half as
 fast.
+
+Each thread has a cache of what it has freed as well, of up to a quarter of a MiB, that
+nobody can empty: with dozens of threads it grows for hours. Only whoever starts a
+process can switch it off (GLIBC_TUNABLES); launcher and units do.
 """
 
 import ctypes

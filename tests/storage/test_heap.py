@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy import launcher
 from storage import heap, watch, worker
 from support.database import SECRET_KEY
 from support.nginx import ROOT
@@ -97,6 +98,74 @@ def test_the_operator_may_know_better(tmp_path: Path) -> None:
 @glibc
 def test_what_is_free_below_something_small_is_given_back() -> None:
     assert _given_back("heap.give_back()") > 40 > _given_back("")
+
+
+_CACHED = """
+import ctypes, threading
+libc = ctypes.CDLL(None)
+class Info(ctypes.Structure):
+    _fields_ = [(str(n), ctypes.c_size_t) for n in range(10)]
+libc.mallinfo2.restype = Info
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+libc.mallopt(-8, 1)
+everybody = threading.Barrier(13)
+def work():
+    everybody.wait()
+    for size in range(16, 1024, 16):
+        for one in [libc.malloc(size) for _ in range(7)]:
+            libc.free(one)
+    everybody.wait()
+    everybody.wait()
+threads = [threading.Thread(target=work) for _ in range(12)]
+for one in threads: one.start()
+everybody.wait()
+before = libc.mallinfo2()
+everybody.wait()
+used = getattr(libc.mallinfo2(), "7") - getattr(before, "7")
+everybody.wait()
+print(used // 1024)
+"""
+
+
+def _cached(**environment: str) -> int:
+    """Return how many KiB twelve threads keep of what they have freed."""
+    clean = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+    done = subprocess.run(
+        [sys.executable, "-c", _CACHED],
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return int(done.stdout)
+
+
+@glibc
+def test_no_thread_keeps_what_it_has_freed() -> None:
+    assert _cached() > 500 > _cached(GLIBC_TUNABLES=launcher.TUNABLES)
+
+
+def test_the_launcher_says_so_to_all_that_it_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Unless the operator has said something else."""
+    told: list[str] = []
+
+    def run(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
+        told.append(os.environ["GLIBC_TUNABLES"])
+        return subprocess.CompletedProcess([], 1)
+
+    monkeypatch.setattr(launcher.subprocess, "run", run)
+    for said in (None, "glibc.malloc.check=0"):
+        with monkeypatch.context() as patch:
+            patch.chdir(ROOT)
+            patch.setenv("GLIBC_TUNABLES", said or "")
+            if said is None:
+                patch.delenv("GLIBC_TUNABLES")
+            assert launcher.main() == 1
+    assert told == [launcher.TUNABLES, "glibc.malloc.check=0"]
 
 
 class _Round:

@@ -31,6 +31,11 @@ PARTS = {
     ),
     "worker": ((sys.executable, "-m", "flask", "worker"), {}),
 }
+ENVIRONMENT = {
+    "PYTHONUNBUFFERED": "1",
+    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
+}
+"""What the units set, whatever the settings are."""
 
 
 class Instance:
@@ -54,7 +59,7 @@ class Instance:
         self.nginx = Nginx(folder, self.port, trusted=trusted)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         clean = {k: v for k, v in os.environ.items() if not k.startswith("HOLDFAST_")}
-        self._base = clean | {"PYTHONUNBUFFERED": "1"} | (environment or {})
+        self._base = clean | ENVIRONMENT | (environment or {})
         self.settings = {
             "DATA_DIR": str(folder / "data"),
             "SECRET_KEY": SECRET_KEY,
