@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,8 +20,8 @@ HASTE = 5.0
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 HEALTHY = 60.0
-TUNABLES = "glibc.malloc.tcache_count=0"
-"""No cache of free memory for each thread; see storage/heap.py."""
+THRIFT = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+"""No cache of free memory for each thread of the worker; see storage/heap.py."""
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -57,10 +57,16 @@ class Child:
     """A process that is started again when it dies."""
 
     def __init__(
-        self, name: str, command: Sequence[str], haste: int = signal.SIGTERM
+        self,
+        name: str,
+        command: Sequence[str],
+        haste: int = signal.SIGTERM,
+        defaults: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.command = command
+        # Of its environment, where the operator has not said something else.
+        self.defaults = defaults or {}
         # The signal that ends it without waiting for what it does.
         self.haste = haste
         self.process: subprocess.Popen[bytes] | None = None
@@ -74,6 +80,7 @@ class Child:
         self.process = subprocess.Popen(  # noqa: S603 - our own programs
             self.command,
             cwd=ROOT,
+            env={**self.defaults, **os.environ},
             start_new_session=True,
             # The launcher has one thread, so this is safe between fork and exec.
             preexec_fn=_become_child,
@@ -144,7 +151,6 @@ class Launcher:
 def main() -> int:
     """Prepare, then serve."""
     os.chdir(ROOT)
-    os.environ.setdefault("GLIBC_TUNABLES", TUNABLES)
     try:
         prepared = subprocess.run(PREPARE, check=False)  # noqa: S603 - our own program
     except KeyboardInterrupt:
@@ -152,7 +158,7 @@ def main() -> int:
     if prepared.returncode:
         return prepared.returncode
     site = Child("site", SITE, haste=signal.SIGINT)
-    children = [site, Child("worker", WORKER)]
+    children = [site, Child("worker", WORKER, defaults=THRIFT)]
     if os.environ.get("HOLDFAST_METRICS_BIND", "none").strip() != "none":
         children.append(Child("metrics", METRICS))
     return Launcher(children).run()

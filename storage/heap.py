@@ -9,7 +9,8 @@ fast.
 
 Each thread has a cache of what it has freed as well, of up to a quarter of a MiB, that
 nobody can empty: with dozens of threads it grows for hours. Only whoever starts a
-process can switch it off (GLIBC_TUNABLES); launcher and units do.
+process can switch it off (GLIBC_TUNABLES): launcher and unit do so for the worker, for
+which nobody waits.
 """
 
 import ctypes

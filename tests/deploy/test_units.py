@@ -19,7 +19,6 @@ from flask import Flask
 
 from config import SETTINGS, load
 from deploy import launcher
-from support import instance
 from support.templates import SITE, plain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -199,11 +198,9 @@ def test_transfers_have_a_socket_and_threads_of_their_own() -> None:
         assert unit(name)["RuntimeDirectoryPreserve"] == ["yes"]
 
 
-def test_the_units_set_what_the_tests_of_a_host_set() -> None:
-    wanted = {f"{name}={value}" for name, value in instance.ENVIRONMENT.items()}
-    for name in (*SERVING, "holdfast-worker"):
-        assert wanted <= set(unit(name)["Environment"]), name
-    assert instance.ENVIRONMENT["GLIBC_TUNABLES"] == launcher.TUNABLES
+def test_a_worker_has_no_caches_of_its_threads() -> None:
+    (wanted,) = (f"{name}={value}" for name, value in launcher.THRIFT.items())
+    assert wanted in unit("holdfast-worker")["Environment"]
 
 
 def test_the_settings_of_one_host_are_taken() -> None:

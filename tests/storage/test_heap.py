@@ -9,6 +9,7 @@ import sys
 import time
 import weakref
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -144,28 +145,32 @@ def _cached(**environment: str) -> int:
 
 @glibc
 def test_no_thread_keeps_what_it_has_freed() -> None:
-    assert _cached() > 500 > _cached(GLIBC_TUNABLES=launcher.TUNABLES)
+    assert _cached() > 500 > _cached(**launcher.THRIFT)
 
 
-def test_the_launcher_says_so_to_all_that_it_starts(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("said", [None, "glibc.malloc.check=0"])
+def test_the_launcher_says_so_to_the_worker(
+    said: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unless the operator has said something else."""
-    told: list[str] = []
+    told: dict[str, str | None] = {}
 
-    def run(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
-        told.append(os.environ["GLIBC_TUNABLES"])
-        return subprocess.CompletedProcess([], 1)
+    class Process:
+        def __init__(self, command: list[str], *, env: dict[str, str], **_: object):
+            told[command[-1]] = env.get("GLIBC_TUNABLES")
 
-    monkeypatch.setattr(launcher.subprocess, "run", run)
-    for said in (None, "glibc.malloc.check=0"):
-        with monkeypatch.context() as patch:
-            patch.chdir(ROOT)
-            patch.setenv("GLIBC_TUNABLES", said or "")
-            if said is None:
-                patch.delenv("GLIBC_TUNABLES")
-            assert launcher.main() == 1
-    assert told == [launcher.TUNABLES, "glibc.malloc.check=0"]
+    monkeypatch.setattr(launcher.subprocess, "Popen", Process)
+    monkeypatch.setattr(launcher.subprocess, "run", lambda *_, **__: Mock(returncode=0))
+    monkeypatch.setattr(
+        launcher.Launcher, "run", lambda self: [c.start() for c in self.children]
+    )
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("GLIBC_TUNABLES", said or "")
+    if said is None:
+        monkeypatch.delenv("GLIBC_TUNABLES")
+    launcher.main()
+    thrift = launcher.THRIFT["GLIBC_TUNABLES"]
+    assert told == {"worker": said or thrift, launcher.SITE[-1]: said}
 
 
 class _Round:

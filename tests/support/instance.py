@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from deploy.launcher import THRIFT
 from support.database import SECRET_KEY
 from support.nginx import ROOT, Nginx
 from support.server import ServerError, free_port
@@ -31,11 +32,6 @@ PARTS = {
     ),
     "worker": ((sys.executable, "-m", "flask", "worker"), {}),
 }
-ENVIRONMENT = {
-    "PYTHONUNBUFFERED": "1",
-    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
-}
-"""What the units set, whatever the settings are."""
 
 
 class Instance:
@@ -59,7 +55,7 @@ class Instance:
         self.nginx = Nginx(folder, self.port, trusted=trusted)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         clean = {k: v for k, v in os.environ.items() if not k.startswith("HOLDFAST_")}
-        self._base = clean | ENVIRONMENT | (environment or {})
+        self._base = clean | {"PYTHONUNBUFFERED": "1"} | (environment or {})
         self.settings = {
             "DATA_DIR": str(folder / "data"),
             "SECRET_KEY": SECRET_KEY,
@@ -114,7 +110,7 @@ class Instance:
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                env=self.environment(own),
+                env=self.environment(own) | (THRIFT if name == "worker" else {}),
                 cwd=ROOT,
                 start_new_session=True,
             )
