@@ -230,29 +230,41 @@ def test_an_old_hash_is_made_anew_at_login(real, app, person):
     assert person.log_in("ada").status_code == 303
 
 
+class Crowd:
+    """Counts how many are in the midst of something slow at the same time."""
+
+    def __init__(self):
+        self.gate, self.running, self.seen = threading.Lock(), 0, []
+
+    def work(self, result):
+        with self.gate:
+            self.running += 1
+            self.seen.append(self.running)
+        time.sleep(0.02)
+        with self.gate:
+            self.running -= 1
+        return result
+
+    def most(self, function, *arguments):
+        """Call it from eight threads, each of which has to come here."""
+        threads = [threading.Thread(target=function, args=arguments) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(self.seen) == 8
+        return max(self.seen)
+
+
 def test_at_most_two_hashes_at_once(monkeypatch):
-    running, most, gate = [], [], threading.Lock()
+    crowd = Crowd()
 
     class Slow:
         def hash(self, password):
-            with gate:
-                running.append(1)
-                most.append(len(running))
-            time.sleep(0.02)
-            with gate:
-                running.pop()
-            return "x"
+            return crowd.work("x")
 
     monkeypatch.setattr(passwords, "_hasher", Slow())
-    threads = [
-        threading.Thread(target=passwords.hash_password, args=("x",)) for _ in range(8)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(most) == 8
-    assert max(most) == 2
+    assert crowd.most(passwords.hash_password, "x") == 2
 
 
 SIGNS = "4@8({[<3691!|0$5+7%2"
@@ -322,28 +334,9 @@ def test_signs_do_not_make_a_password_strong(weak):
 
 def test_passwords_are_judged_one_at_a_time(monkeypatch):
     """The words about one user must not be looked up in another one's password."""
-    running, most, gate = [], [], threading.Lock()
-
-    def slow(password, user_inputs):
-        with gate:
-            running.append(1)
-            most.append(len(running))
-        time.sleep(0.02)
-        with gate:
-            running.pop()
-        return {"score": 4}
-
-    monkeypatch.setattr("zxcvbn.zxcvbn", slow)
-    threads = [
-        threading.Thread(target=passwords.check_new, args=(PASSWORD, 12, []))
-        for _ in range(8)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(most) == 8
-    assert max(most) == 1
+    crowd = Crowd()
+    monkeypatch.setattr("zxcvbn.zxcvbn", lambda *_, **__: crowd.work({"score": 4}))
+    assert crowd.most(passwords.check_new, PASSWORD, 12, []) == 1
 
 
 def test_a_hash_that_is_none_is_a_wrong_password():
