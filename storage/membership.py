@@ -61,14 +61,13 @@ def fail(
 
 def readd(slot: int, *, actor: str | None = None) -> None:
     """Take a faulty member back: it is looked at and paid before it is in sync."""
-    with _change() as (array, locked):
+    with _change() as (_, locked):
         member = _in_slot(locked, slot)
         if member.state != StoredState.FAULTY:
             raise Refused(
                 f"The member of slot {slot} is {member.state}, and only a faulty one "
                 "can be taken back. Nothing was changed."
             )
-        array.health.forget(slot)
         locked.set_state(member, StoredState.STALE)
         history.note(
             locked.session,

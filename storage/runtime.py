@@ -25,6 +25,7 @@ from raid.figures import Figures
 from raid.health import Health
 from raid.member import Member, Space
 from raid.segments import Damage
+from raid.superblock import StoredState
 from storage import maps
 from storage.db import db
 from storage.errors import NoArray
@@ -124,6 +125,7 @@ class Runtime:
                 self._known_at = now
                 return
             found = maps.load(connection)
+        self._forget_taken_back(found)
         if self._array is None or maps.identities(found) != maps.identities(
             self._array.map
         ):
@@ -176,6 +178,14 @@ class Runtime:
         taken = {e.slot for e in found.slots if sat.get(e.slot, e.member) != e.member}
         if taken:
             self.health = self.health.without(taken)
+
+    def _forget_taken_back(self, found: ArrayMap) -> None:
+        """Start anew with a member that somebody, somewhere, took back."""
+        before = self._array.map.slots if self._array is not None else ()
+        failed = {one.slot for one in before if one.state == StoredState.FAULTY}
+        for entry in found.slots:
+            if entry.slot in failed and entry.state != StoredState.FAULTY:
+                self.health.forget(entry.slot)
 
     def _health_beside(self, uuid: UUID) -> Health:
         known = self._array.beside.get(uuid) if self._array is not None else None

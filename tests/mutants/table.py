@@ -514,6 +514,14 @@ MUTANTS = (
         "::test_what_a_replaced_member_did_is_not_its_successors",
     ),
     Mutant(
+        "what a member did before it was taken back counts on elsewhere",
+        "storage/runtime.py",
+        "        self._forget_taken_back(found)\n",
+        "",
+        "tests/storage/test_spares.py"
+        "::test_what_is_taken_back_is_forgotten_in_every_process",
+    ),
+    Mutant(
         "a job fails because the map is older than its member",
         "storage/jobs/seat.py",
         "    if state in (None, StoredState.RETIRED):\n",

@@ -12,6 +12,7 @@ from storage.errors import Refused
 from storage.jobs import runner
 from storage.members.local import LocalMember
 from storage.models import Event, JobKind, MemberRow
+from storage.runtime import Runtime
 from support.jobs import finish, jobs, tick
 from support.store import KIB, MIB, Store
 
@@ -288,6 +289,31 @@ def test_what_a_replaced_member_did_is_not_its_successors(store: Store) -> None:
     assert own.array().health.observed(1) is None
     assert upkeep.fail_sick(own.array()) == 0
     assert upkeep.fail_sick(old) == 0, "another member sits there by now"
+    assert store.states() == ["in_sync"] * 4
+
+
+@pytest.mark.sqlite
+def test_what_is_taken_back_is_forgotten_in_every_process(store: Store) -> None:
+    """Else a worker would fail it again, for what it did before it was mended."""
+    own, other = store.runtime, Runtime(store.app)
+    error = MemberFailing("members/1", "Could not write: it is failing.")
+    now = [0.0]
+    other.health._clock = lambda: now[0]
+    for _ in range(8):
+        other.health.note(1, error)
+        now[0] += 70
+    other.health.note(2, error)
+    assert upkeep.fail_sick(other.array()) == 1
+    other.forget_map()
+    assert other.array().map.slots[1].state == StoredState.FAULTY
+    assert other.health.failures(1) == 8, "it stays known for as long as it is faulty"
+    own.forget_map()
+    membership.readd(1)
+    other.forget_map()
+    assert upkeep.fail_sick(other.array()) == 0
+    assert (other.health.failures(1), other.health.observed(1)) == (0, None)
+    assert other.health.failures(2) == 1, "the others are as they were"
+    finish(store)
     assert store.states() == ["in_sync"] * 4
 
 
