@@ -237,6 +237,7 @@ class Runtime:
         places = self._open_places(found)
         assembled = assemble(found, places)
         with self._lock:
+            self._forget_taken_back(found)
             self._install(found, places, assembled)
             self._version, self._known_at = seen, 0.0
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from storage import damage, domains, heap, maps, upkeep, uploads
 from storage.errors import NoArray
-from storage.journal import heads
+from storage.journal import chain, heads
 from storage.runtime import Runtime
 
 CHECK_SECONDS = 2.0
@@ -64,15 +64,21 @@ def _try(own: Runtime, name: str, step: Callable[[], None]) -> None:
 
 
 class Watcher:
-    """Look at the members and at what they share, at first also at what they know."""
+    """Look at the members and at what they share.
+
+    What they know is looked at first, and when an older database was put in place.
+    """
 
     def __init__(self, own: Runtime) -> None:
         self._own = own
         self._compared = False
+        self._tide = chain.Tide()
 
     def step(self) -> None:
         """Look; a database that is older than its members is not written to."""
         self._own.check_members()
+        if self._tide.went_back():
+            self._compared = False
         if not self._compared:
             if heads.is_ahead(self._own.array()):
                 maps.note_rollback()

@@ -39,7 +39,7 @@ from storage.jobs import (  # noqa: F401 - each says which kind of job it does
     scrub,
     sweep,
 )
-from storage.journal import exporter, heads, state
+from storage.journal import chain, exporter, heads, state
 from storage.runtime import Runtime, runtime
 
 IDLE_SECONDS = 1.0
@@ -88,6 +88,7 @@ class Worker:
     def __init__(self) -> None:
         self._stop = threading.Event()
         self._done_at: dict[str, float] = {}
+        self._tide = chain.Tide()
 
     def stop(self) -> None:
         """End the loop at the next step; safe in a signal handler."""
@@ -164,7 +165,7 @@ class Worker:
                 break
             own.forget_map()
             array = own.array()
-            if self._is_readonly(array):
+            if self._is_readonly(array) or self._went_back():
                 break
             done += self._try(step, array)
         own.forget_map()
@@ -206,6 +207,13 @@ class Worker:
             self._done_at.pop(_HEADS, None)
         return array.map.readonly
 
+    def _went_back(self) -> bool:
+        """Tell whether the database is older than it was; then heads come first."""
+        back = self._tide.went_back()
+        if back:
+            self._done_at.pop(_HEADS, None)
+        return back
+
     def _heads(self, array: Array) -> int:
         return heads.check(array) if self._due(_HEADS, HEADS_SECONDS) else 0
 
@@ -223,7 +231,7 @@ class Worker:
         own = runtime()
         own.forget_map()
         try:
-            if not own.array().map.readonly:
+            if not own.array().map.readonly and not self._tide.went_back():
                 exporter.finish(own.array(), lambda: time.monotonic() > until)
         except NoArray:
             return

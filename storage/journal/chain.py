@@ -24,7 +24,7 @@ from sqlalchemy import (
 from raid.journal import FLAGS_AT, NO_HASH, Entry, EntryFlag, hash_of
 from storage import maps
 from storage.clock import AHEAD
-from storage.db import utcnow
+from storage.db import db, utcnow
 from storage.models import ArrayRow, JournalEntry
 
 ABANDONED_SECONDS = 15.0
@@ -92,6 +92,23 @@ def lock(session: maps.AnySession) -> Tail:
 def read(connection: Connection) -> Tail:
     """Return the end of the journal as a reader sees it."""
     return _tail(*connection.execute(_END).one())
+
+
+class Tide:
+    """How far the journal had come when this process looked last."""
+
+    def __init__(self) -> None:
+        self._seen = (0, 0)
+
+    def went_back(self) -> bool:
+        """Tell whether the database knows less of the journal than it did before.
+
+        Then an older one was put in its place, under a site that runs.
+        """
+        with db.engine.connect() as connection:
+            tail = read(connection)
+        before, self._seen = self._seen, (tail.incarnation, tail.number)
+        return self._seen < before
 
 
 def _tail(array: UUID, incarnation: int, number: int, last: bytes | None) -> Tail:

@@ -516,10 +516,26 @@ MUTANTS = (
     Mutant(
         "what a member did before it was taken back counts on elsewhere",
         "storage/runtime.py",
-        "        self._forget_taken_back(found)\n",
-        "",
+        "        self._forget_taken_back(found)\n        if self",
+        "        if self",
         "tests/storage/test_spares.py"
         "::test_what_is_taken_back_is_forgotten_in_every_process",
+    ),
+    Mutant(
+        "what a look at all places finds taken back is not forgotten",
+        "storage/runtime.py",
+        "            self._forget_taken_back(found)\n            self._install",
+        "            self._install",
+        "tests/storage/test_spares.py"
+        "::test_what_is_taken_back_while_all_places_are_looked_at_is_forgotten_too",
+    ),
+    Mutant(
+        "a worker that runs does not see that an older database was put in place",
+        "storage/worker.py",
+        "            self._done_at.pop(_HEADS, None)\n        return back",
+        "            pass\n        return back",
+        "tests/storage/test_journal_heads.py"
+        "::test_a_database_older_than_the_members_undoes_no_upload",
     ),
     Mutant(
         "a job fails because the map is older than its member",

@@ -1,9 +1,11 @@
 """Spares: formatted, told, and taking over when a member is gone for too long."""
 
+import time
 from collections.abc import Callable
 
 import pytest
 
+from raid.array import Array
 from raid.errors import MemberFailing
 from raid.superblock import StoredState, Superblock
 from storage import maps, membership, services, upkeep
@@ -315,6 +317,33 @@ def test_what_is_taken_back_is_forgotten_in_every_process(store: Store) -> None:
     assert other.health.failures(2) == 1, "the others are as they were"
     finish(store)
     assert store.states() == ["in_sync"] * 4
+
+
+@pytest.mark.sqlite
+def test_what_is_taken_back_while_all_places_are_looked_at_is_forgotten_too(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A faulty member is away, so every process looks whether it is elsewhere."""
+    own, other = store.runtime, Runtime(store.app)
+    for _ in range(8):
+        other.health.note(1, MemberFailing("members/1", "It is failing."))
+        other.health._reach.clear()
+    membership.fail(1)
+    other.array()
+    own.forget_map()
+    assert other.health.failures(1) == 8
+    real = other._check_beside
+
+    def meanwhile(array: Array) -> None:
+        real(array)
+        membership.readd(1)
+
+    monkeypatch.setattr(other, "_check_beside", meanwhile)
+    monkeypatch.setattr(other, "_assembled_at", time.monotonic() - 60)
+    other.check_members()
+    other.forget_map()
+    assert other.array().map.slots[1].state == StoredState.STALE
+    assert other.health.failures(1) == 0
 
 
 @pytest.mark.sqlite
