@@ -20,6 +20,7 @@ from sqlalchemy import cast as sql_cast
 from raid.array import ArrayMap
 from raid.superblock import StoredState
 from storage.db import db, release
+from storage.errors import NoArray
 from storage.jobs.filling import Cursor
 from storage.models import Blob, BlobState, Debt, DebtKind, Job, JobKind, JobState
 from storage.runtime import Runtime, runtime
@@ -165,9 +166,22 @@ def count(seen: Snapshot) -> Outlook:
     )
 
 
+def looked_at() -> Snapshot | None:
+    """Return what is known, after a look at the members if there was none yet.
+
+    What is decided for ever must not hope for members that nobody has looked at.
+    """
+    own = runtime()
+    try:
+        own.array()
+    except NoArray:
+        return None
+    return own.snapshot()
+
+
 def is_needed(slot: int) -> bool:
     """Tell whether a file is, or may be, lost with what the member of a slot holds."""
-    seen = runtime().snapshot()
+    seen = looked_at()
     needed = seen is None or count(seen).fate(slot).lost > 0
     release()
     return needed

@@ -222,17 +222,16 @@ def status() -> ArrayStatus | None:
 
 def without(slot: int) -> str:
     """Return what it would cost if the member of a slot were not used any more."""
-    own = runtime()
-    seen = own.snapshot()
+    seen = outlook.looked_at()
     assert seen is not None  # its member was just found
     ahead = outlook.count(seen)
-    stores = own.array().survives({*seen.away, slot})
+    stores = runtime().array().survives({*seen.away, slot})
     return words.without(ahead.fate(slot).lost, at_most=ahead.at_most, stores=stores)
 
 
 def given_up(slot: int) -> str:
     """Return what it would cost if the member of a slot were ended for ever."""
-    seen = runtime().snapshot()
+    seen = outlook.looked_at()
     assert seen is not None  # its member was just found
     ahead = outlook.count(seen)
     return words.given_up(ahead.fate(slot).lost, at_most=ahead.at_most)

@@ -538,6 +538,14 @@ MUTANTS = (
         "::test_a_database_older_than_the_members_undoes_no_upload",
     ),
     Mutant(
+        "a process that has not looked gives up what it hopes for",
+        "storage/outlook.py",
+        "        own.array()\n    except NoArray",
+        "        pass\n    except NoArray",
+        "tests/storage/test_array_page.py"
+        "::test_a_process_that_just_started_gives_up_nothing_that_is_needed",
+    ),
+    Mutant(
         "a job fails because the map is older than its member",
         "storage/jobs/seat.py",
         "    if state in (None, StoredState.RETIRED):\n",

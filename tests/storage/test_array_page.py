@@ -17,7 +17,7 @@ from storage.jobs import table
 from storage.models import ArrayRow, Event, Job, JobKind, JobState, MemberRow
 from support.page import Page
 from support.people import PASSWORD, Person
-from support.store import KIB, Store
+from support.store import KIB, MIB, Store
 
 pytestmark = pytest.mark.sqlite
 
@@ -259,6 +259,25 @@ def test_a_faulty_member_is_taken_back_from_its_tile(
     assert form.fields["member"] == "Member 2"
     assert admin.post("/array/readd", member="Member 2").status_code == 303
     assert asked == [("readd", 2, "root")]
+
+
+@pytest.mark.parametrize("looked", [True, False])
+def test_a_process_that_just_started_gives_up_nothing_that_is_needed(
+    store: Store, admin: Person, looked: bool
+) -> None:
+    """It has not looked at the members yet, and must not hope for them."""
+    store.put(2 * MIB)
+    store.lose(1)
+    store.lose(2)
+    page = admin.get("/array/")
+    form = next(f for f in Page(page.text).forms if f.action == "/array/replace")
+    store.restart()
+    if looked:
+        store.runtime.check_members()
+    asked = form.fields | {"member": "Member 1", "url": "file:members/new"}
+    answer = admin.post("/array/replace", **asked)
+    assert (answer.status_code, store.states()[1]) == (409, "in_sync")
+    assert "needed" in words(answer)
 
 
 def set_state(store: Store, slot: int, state: str) -> None:
