@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, case, select, update
 from sqlalchemy.exc import DBAPIError
 
 from raid.array import Array
@@ -319,7 +319,7 @@ def _write_down(claim: Claim, step: Step, seconds: float) -> bool:
         )
         if step.done:
             _close(session, job, JobState.DONE, None)
-        elif step.pause:
+        elif step.pause and job.state != JobState.PAUSED:
             job.state, job.problem = JobState.PAUSED, step.pause
             _note_end(session, job, "job_changed")
     return True
@@ -367,11 +367,13 @@ def _put_off(claim: Claim, problem: str) -> None:
     """
     runtime().rests[claim.id] = time.monotonic() + 10.0
     runtime().leases.pop(claim.id, None)
+    # A job with a sentence paused itself: one that was paused by hand has none.
+    told = case((Job.state == JobState.PAUSED, None), else_=problem)
     with transaction() as session:
         session.execute(
             update(Job)
             .where(*_mine(claim))
-            .values(problem=problem, lease=None, lease_until=None),
+            .values(problem=told, lease=None, lease_until=None),
             execution_options=_PLAIN,
         )
     _LOG.info("A job waits: %s", problem, extra=_told(claim))

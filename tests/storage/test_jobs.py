@@ -16,7 +16,7 @@ from raid.array import Array
 from raid.errors import BlobUnreachable
 from storage import history, maps
 from storage.db import db, release, transaction, utcnow
-from storage.errors import NoArray
+from storage.errors import NoArray, NotNow
 from storage.jobs import runner, table
 from storage.jobs.runner import Claim, GiveUp, Step
 from storage.models import Event, Job, JobKind, JobState
@@ -307,6 +307,33 @@ def test_a_pause_in_the_middle_of_a_step_keeps_what_it_did(
     assert work.seen == [None, "1", "2", "3", "4"]
     changed = [state for word, state in words(store) if word == "job_changed"]
     assert changed == ["paused", "queued"]
+
+
+@pytest.mark.parametrize("how", ["it breaks off", "it has to wait", "it would pause"])
+def test_who_paused_a_job_by_hand_finds_it_paused(
+    store: Store, work: Counting, how: str
+) -> None:
+    """What its last step met is no reason to go on by itself a day later."""
+    number = table.request(KIND)
+    real = work.step
+
+    def paused_meanwhile(claim: Claim, array: Array) -> Step:
+        made = real(claim, array)
+        assert table.pause(number, actor="root")
+        if how == "it breaks off":
+            raise RuntimeError
+        if how == "it has to wait":
+            raise NotNow("A member is away.")
+        made.pause = "Too much looks bad."
+        return made
+
+    work.step = paused_meanwhile  # type: ignore[method-assign]
+    step(store, number)
+    job = job_of(number)
+    assert (job.state, job.problem) == (JobState.PAUSED, None)
+    with transaction() as session:
+        assert not table.wake(session, KIND)
+    assert table.resume(number)
 
 
 def test_any_worker_resumes_a_paused_job(store: Store, work: Counting) -> None:
