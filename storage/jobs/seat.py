@@ -44,8 +44,13 @@ def _unseen(member: UUID) -> Exception:
 
 
 def looked_through(session: maps.AnySession, member: UUID | None) -> None:
-    """Note that all a member should hold was looked at; what it lacks is owed."""
+    """Note that all a member should hold was looked at; what it lacks is owed.
+
+    One that is stale went away since this look began, and is due for another one.
+    """
     session.execute(
-        update(MemberRow).where(MemberRow.uuid == member).values(inventory_due=False),
+        update(MemberRow)
+        .where(MemberRow.uuid == member, MemberRow.state != StoredState.STALE)
+        .values(inventory_due=False),
         execution_options={"synchronize_session": False},
     )

@@ -6,9 +6,12 @@ import threading
 import pytest
 from sqlalchemy import update
 
-from storage import debts, membership
+from raid.array import Array
+from raid.superblock import StoredState
+from storage import debts, maps, membership
 from storage.db import transaction, utcnow
 from storage.jobs import runner, table
+from storage.jobs.runner import Claim, Step
 from storage.members.local import LocalMember
 from storage.models import (
     Blob,
@@ -311,3 +314,33 @@ def test_it_waits_for_what_is_still_being_filled(store: Store) -> None:
     (inventory,) = jobs(store, JobKind.INVENTORY)
     assert inventory.counts == {}
     assert debts.TAKES_WRITES
+
+
+@pytest.mark.sqlite
+def test_what_went_away_in_its_last_step_is_looked_at_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That step can't have seen what the member lost after it."""
+    blob = store.put(2 * MIB).uuid
+    membership.fail(1)
+    membership.readd(1)
+    work = runner._works[JobKind.INVENTORY]
+    real, went = work.step, []
+
+    def goes_away(claim: Claim, array: Array) -> Step:
+        step = real(claim, array)
+        if step.done and not went:
+            went.append(claim.id)
+            with transaction() as session:
+                locked = maps.lock(session)
+                locked.set_state(locked.by_slot()[1], StoredState.STALE)
+            for path in (store.member(1) / "o").rglob(f"{blob}.*"):
+                path.unlink()
+        return step
+
+    monkeypatch.setattr(work, "step", goes_away)
+    finish(store)
+    assert went
+    assert len(jobs(store, JobKind.INVENTORY)) == 2
+    assert store.states()[1] == "in_sync"
+    store.check()
