@@ -98,17 +98,22 @@ class LockedMap:
 
     def refuse_readonly(self) -> None:
         """Raise when nothing may be written to the array."""
-        if self.readonly:
-            raise ArrayReadOnly(
-                "The array is read-only, so nothing can be stored or removed. "
-                f"{self.readonly_why or ''}".rstrip()
-            )
+        _refuse(self.readonly, self.readonly_why)
+
+
+def _refuse(readonly: bool, why: str | None) -> None:
+    if readonly:
+        raise ArrayReadOnly(
+            "The array is read-only, so nothing can be stored or removed. "
+            f"{why or ''}".rstrip()
+        )
 
 
 _ARRAYS = cast(Table, ArrayRow.__table__)
 _MEMBERS = cast(Table, MemberRow.__table__)
 # Made once, and without objects: every upload asks this.
-_LOCK = select(_ARRAYS.c.readonly, _ARRAYS.c.readonly_why).with_for_update()
+_READONLY = select(_ARRAYS.c.readonly, _ARRAYS.c.readonly_why)
+_LOCK = _READONLY.with_for_update()
 _LOCKED = select(
     _MEMBERS.c.uuid,
     _MEMBERS.c.slot,
@@ -118,6 +123,12 @@ _LOCKED = select(
     _MEMBERS.c.leaving,
     _MEMBERS.c.inventory_due,
 )
+
+
+def refuse_readonly(session: AnySession) -> None:
+    """Raise when nothing may be written, and keep nobody from changing that."""
+    row = session.execute(_READONLY).one()
+    _refuse(row.readonly, row.readonly_why)
 
 
 def lock(session: AnySession) -> LockedMap:

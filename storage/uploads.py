@@ -127,8 +127,12 @@ class Log:
         row: SegmentRow,
         members: tuple[UUID | None, ...],
     ) -> None:
-        """Record a segment that is durable on its members."""
+        """Record a segment that is durable on its members.
+
+        The others do not follow it into an array that became read-only meanwhile.
+        """
         with transaction() as session:
+            maps.refuse_readonly(session)
             if self._wanted.size is None:
                 # Before any row of its own is held: others do it in this order, too.
                 self._reserve(session, self.blob, offset + row.length)

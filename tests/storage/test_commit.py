@@ -474,6 +474,35 @@ def test_a_readonly_array_takes_nothing(store: Store) -> None:
     assert store.rows(Blob) == []
 
 
+def test_what_comes_in_segments_stops_when_the_array_becomes_readonly(
+    store: Store,
+) -> None:
+    """It may have hours to go, and nothing is written to an array that is read-only."""
+    data = os.urandom(8 * MIB)
+    body, left, refused = Body(data), [], []
+
+    class Watched:
+        """The same bytes; after the second MiB somebody makes the array read-only."""
+
+        def readinto(self, view: memoryview) -> int:
+            count = body.readinto(view)
+            if len(body._data) <= 6 * MIB and not refused:
+                membership.set_readonly(True)
+                refused.append(True)
+            left.append(len(body._data))
+            return count
+
+    incoming = blobs.receive(wanted(data), Watched(), lambda _: None)
+    with pytest.raises(ArrayReadOnly), incoming:
+        pytest.fail("It was let in.")
+    assert refused and left[-1] > 4 * MIB
+    membership.set_readonly(False)
+    store.age_uploads()
+    store.settle()
+    assert store.objects() == set()
+    assert store.rows(Upload) == store.rows(Blob) == []
+
+
 def test_whoever_comes_late_erases_nothing_that_is_committed_meanwhile(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
