@@ -10,7 +10,9 @@ believed after a day.
 import time
 from datetime import datetime, timedelta
 
-from storage.db import utcnow
+from sqlalchemy import ColumnElement, DateTime, func, literal
+
+from storage.db import UTCDateTime, db, utcnow
 
 SLACK = timedelta(seconds=5)
 """How far the clocks may differ: less is no jump."""
@@ -20,6 +22,17 @@ PATIENCE = 86400.0
 
 AHEAD = timedelta(hours=1)
 """A row stamped later than this from now was written while a clock was wrong."""
+
+
+def shared(ago: timedelta = timedelta()) -> ColumnElement[datetime]:
+    """Return a moment by the clock that all instances share: the database's.
+
+    With it they judge each other's signs of life, whatever their own clocks say.
+    SQLite has no clock of its own, and serves the processes of one machine.
+    """
+    if db.engine.dialect.name == "postgresql":
+        return func.clock_timestamp(type_=DateTime(timezone=True)) - ago
+    return literal(utcnow() - ago, UTCDateTime)
 
 
 class Steady:

@@ -27,8 +27,8 @@ from raid.array import Array
 from raid.rows import SegmentRow
 from raid.writer import erase
 from storage import maps, purge, tombstones
-from storage.clock import AHEAD
-from storage.db import db, release, transaction, utcnow
+from storage.clock import AHEAD, shared
+from storage.db import db, release, transaction
 from storage.errors import Fenced, WrongDigest, WrongLength
 from storage.models import (
     Blob,
@@ -106,7 +106,7 @@ class Log:
             self._reserve(session, self.blob, wanted.size or 0)
             self.begun = True
             session.execute(
-                _INSERT,
+                _INSERT.values(started_at=shared(), touched_at=shared()),
                 {"blob": self.blob, "owner_id": wanted.owner_id, "size": takes},
             )
 
@@ -194,7 +194,7 @@ class Log:
         held = session.execute(
             update(Upload)
             .where(Upload.blob == self.blob, Upload.attempt == self.attempt)
-            .values(touched_at=utcnow(), **values)
+            .values(touched_at=shared(), **values)
             .returning(Upload.blob),
             execution_options=_PLAIN,
         ).one_or_none()
@@ -208,7 +208,7 @@ def touch(blobs: Sequence[UUID]) -> None:
         session.execute(
             update(Upload)
             .where(Upload.blob.in_(blobs), Upload.state != UploadState.UNDOING)
-            .values(touched_at=utcnow()),
+            .values(touched_at=shared()),
             execution_options=_PLAIN,
         )
 
@@ -239,7 +239,7 @@ def _claim(blob: UUID, attempt: int, *, sealed: bool) -> bool:
     """Take the upload from its writer; a sealed one becomes a purge at once."""
     with transaction() as session:
         maps.lock(session).refuse_readonly()
-        values = {"state": UploadState.UNDOING, "touched_at": utcnow()}
+        values = {"state": UploadState.UNDOING, "touched_at": shared()}
         held = session.execute(
             update(Upload)
             .where(Upload.blob == blob, Upload.attempt == attempt)
@@ -278,10 +278,9 @@ def _erase_late(array: Array, blob: UUID) -> None:
 
 def _silent() -> ColumnElement[bool]:
     """Return the condition that the process of an upload has gone."""
-    now = utcnow()
-    silent = Upload.touched_at < now - timedelta(seconds=ABANDONED_SECONDS)
+    silent = Upload.touched_at < shared(timedelta(seconds=ABANDONED_SECONDS))
     # Its process would have touched it since the clock was put right.
-    return silent | (Upload.touched_at > now + AHEAD)
+    return silent | (Upload.touched_at > shared(-AHEAD))
 
 
 def under_way(

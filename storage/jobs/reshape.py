@@ -32,7 +32,7 @@ from storage.runtime import runtime
 BATCH = 200
 _MARGIN = timedelta(minutes=1)
 """An upload that began so long after the job may have had the old map: its process may
-know a map that is a second old, and its clock may be ahead of the one of who asked."""
+know one that is a second old, and a busy one is late with the row."""
 
 _FIRST = UUID(int=0)
 _ROLES = (int(Form.COMBINED), int(Form.SEGMENTED))

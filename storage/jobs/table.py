@@ -8,6 +8,7 @@ from flask import current_app
 from sqlalchemy import ColumnElement, select, update
 
 from storage import history, maps
+from storage.clock import shared
 from storage.db import db, release, transaction, utcnow
 from storage.models import ArrayRow, Job, JobKind, JobState
 
@@ -63,6 +64,7 @@ def add(
         slot=slot,
         params=dict(params or {}),
         actor=actor,
+        created_at=shared(),  # uploads say by the same clock when they began
     )
     session.add(job)
     session.flush()

@@ -161,6 +161,31 @@ def test_uploads_under_way_are_whole_or_refused(
     assert store.leftovers() == set()
 
 
+@pytest.mark.postgresql
+@pytest.mark.parametrize("ahead", [600, -600])
+def test_hosts_whose_clocks_differ_leave_each_others_uploads_alone(
+    store: Store, wall: Clock, ahead: int
+) -> None:
+    """A worker ten minutes off judges by the clock of the database, as all do."""
+    data = os.urandom(3 * 1024 * KIB)
+    looked: list[int] = []
+
+    def elsewhere() -> None:
+        wall.jump(seconds=ahead)
+        looked.append(uploads.undo_abandoned(store.runtime.array()))
+        wall.right()
+
+    with (
+        blobs.receive(wanted(data), Jumpy(data, elsewhere), lambda _: None) as incoming,
+        transaction() as session,
+    ):
+        store.contents[incoming.commit(session).uuid] = data
+    assert len(looked) > 2
+    assert set(looked) == {0}
+    assert wall.asked > 0
+    store.check()
+
+
 @pytest.mark.sqlite
 def test_an_upload_from_the_future_is_undone(store: Store, wall: Clock) -> None:
     """Its process died while the clock was ahead; nobody waits for that day."""
