@@ -69,7 +69,9 @@ class Runtime:
         self.rolled_back: set[UUID] = set()
         # Since when, as this process saw it, a member can't be used.
         self.unusable: dict[UUID, float] = {}
-        self.denied_at: dict[UUID, float] = {}  # when it denied access last
+        # When one of them was there all the same, and what it had been given by then.
+        self.there_at: dict[UUID, float] = {}
+        self.given: dict[UUID, tuple[int, int]] = {}
         # Of whom the events say that they are away; None before those were asked.
         self.told_away: set[UUID] | None = None
         # The jobs whose lease this process holds, and when their next step may begin.

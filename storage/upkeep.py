@@ -92,17 +92,42 @@ def _unusable(array: Array) -> dict[int, float]:
 
 
 def _gone(array: Array, unusable: Mapping[int, float]) -> dict[int, float]:
-    """Leave out the members that deny access; that one did is no time it was gone."""
+    """Leave out those that are there: that one was so is no time it was gone.
+
+    One that denies access is, and one that another host reaches: then it is this host
+    that is cut off.
+    """
     own, now = runtime(), time.monotonic()
     seen = own.snapshot()
+    moved = _moved({array.uuid_of(slot) for slot in unusable})
     gone = {}
     for slot, since in unusable.items():
         member = array.uuid_of(slot)
-        if seen is not None and seen.observed.get(slot) == MemberDenied.word:
-            own.denied_at[member] = now
+        denies = seen is not None and seen.observed.get(slot) == MemberDenied.word
+        if denies or member in moved:
+            own.there_at[member] = now
         else:
-            gone[slot] = max(since, own.denied_at.get(member, since))
+            gone[slot] = max(since, own.there_at.get(member, since))
     return gone
+
+
+def _moved(members: set[UUID]) -> set[UUID]:
+    """Return those that were given something since this process asked last."""
+    given = runtime().given
+    for gone in given.keys() - members:
+        del given[gone]
+    if not members:
+        return set()
+    rows = db.session.execute(
+        select(
+            MemberRow.uuid, MemberRow.journal_number, MemberRow.superblock_event
+        ).where(MemberRow.uuid.in_(members))
+    ).all()
+    release()
+    now = {row.uuid: (row.journal_number, row.superblock_event) for row in rows}
+    moved = {uuid for uuid, last in now.items() if given.get(uuid, last) != last}
+    given.update(now)
+    return moved
 
 
 def _lacking(array: Array) -> set[int]:

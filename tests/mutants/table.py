@@ -546,6 +546,30 @@ MUTANTS = (
         "::test_a_process_that_just_started_gives_up_nothing_that_is_needed",
     ),
     Mutant(
+        "a host that is cut off ends members that others reach",
+        "storage/upkeep.py",
+        "        if denies or member in moved:\n",
+        "        if denies:\n",
+        "tests/storage/test_spares.py"
+        "::test_a_member_that_another_host_reaches_is_not_gone",
+    ),
+    Mutant(
+        "an upload is judged by the clock of whoever looks",
+        "storage/clock.py",
+        '    if db.engine.dialect.name == "postgresql":\n',
+        '    if db.engine.dialect.name == "":\n',
+        "tests/storage/test_clock.py"
+        "::test_hosts_whose_clocks_differ_leave_each_others_uploads_alone",
+    ),
+    Mutant(
+        "what went away while it was looked through counts as looked at",
+        "storage/jobs/seat.py",
+        "MemberRow.uuid == member, MemberRow.state != StoredState.STALE",
+        "MemberRow.uuid == member",
+        "tests/storage/test_inventory.py"
+        "::test_what_went_away_in_its_last_step_is_looked_at_again",
+    ),
+    Mutant(
         "a job fails because the map is older than its member",
         "storage/jobs/seat.py",
         "    if state in (None, StoredState.RETIRED):\n",

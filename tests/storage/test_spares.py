@@ -12,6 +12,7 @@ from storage import maps, membership, services, upkeep
 from storage.db import transaction
 from storage.errors import Refused
 from storage.jobs import runner
+from storage.journal import exporter
 from storage.members.local import LocalMember
 from storage.models import Event, JobKind, MemberRow
 from storage.runtime import Runtime
@@ -87,6 +88,39 @@ def test_it_waits_for_the_grace(store: Store, monkeypatch: pytest.MonkeyPatch) -
     now[0] += 3601
     assert upkeep.take_over(_look(store)) == 1
     assert store.states()[2] == "rebuilding"
+
+
+@pytest.mark.sqlite
+def test_a_member_that_another_host_reaches_is_not_gone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then it is this host that is cut off, and its word must not end a member."""
+    now = [1000.0]
+    monkeypatch.setattr(upkeep.time, "monotonic", lambda: now[0])
+    membership.add_spare("file:members/spare")
+    store.lose(2)
+    array = _look(store)
+    store.bring_back(2)
+    for _ in range(3):
+        assert upkeep.take_over(array) == 0
+        _note_elsewhere(store)
+        now[0] += 3601
+    assert upkeep.take_over(array) == 0
+    now[0] += 3599
+    assert upkeep.take_over(array) == 0
+    now[0] += 2
+    assert upkeep.take_over(array) == 1, "nobody has heard of it for an hour"
+    assert store.states()[2] == "rebuilding"
+
+
+def _note_elsewhere(store: Store) -> None:
+    """Let another host, which sees all members, write to the journal."""
+    own, other = store.runtime, Runtime(store.app)
+    store.app.extensions["holdfast_runtime"] = other
+    store.put(1000)
+    assert exporter.run(other.array()) > 0
+    store.app.extensions["holdfast_runtime"] = own
+    other.close()
 
 
 def _look(store: Store):  # type: ignore[no-untyped-def]

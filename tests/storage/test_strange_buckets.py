@@ -281,8 +281,8 @@ def test_time_that_it_denied_is_no_time_that_it_was_gone(
 
 def look(store: Store) -> Array:
     """Return the array as a process sees it that has just started."""
-    unusable, denied = store.runtime.unusable, store.runtime.denied_at
+    unusable, denied = store.runtime.unusable, store.runtime.there_at
     store.restart()
-    store.runtime.unusable, store.runtime.denied_at = unusable, denied
+    store.runtime.unusable, store.runtime.there_at = unusable, denied
     store.status()
     return store.runtime.array()
