@@ -1,8 +1,8 @@
 """Members that went away and came back, as events.
 
 A member is observed by every process for itself; what a worker sees for a while becomes
-an event, once. What was told last is asked of the events when a worker starts, so that
-neither a restart nor a second worker tells it again.
+an event, once. What was told last is asked of the events when a worker starts, and
+before it tells anything, so that neither a restart nor a second worker tells it again.
 """
 
 import time
@@ -12,8 +12,8 @@ from sqlalchemy import select
 
 from raid.array import Array
 from raid.superblock import StoredState
-from storage import history
-from storage.db import db, release
+from storage import history, maps
+from storage.db import db, release, transaction
 from storage.models import Event
 from storage.runtime import Runtime, runtime
 
@@ -39,14 +39,28 @@ def watch(array: Array) -> int:
     for member, slot in seated.items():
         told = member in own.told_away
         if not told and own.unusable.get(member, settled + 1) <= settled:
-            history.record(_AWAY, slot=slot, member=member, why=_why(own, slot))
+            changes += _tell(_AWAY, slot, member, why=_why(own, slot))
             own.told_away.add(member)
-            changes += 1
         elif told and member not in own.unusable:
-            history.record(_BACK, slot=slot, member=member)
+            changes += _tell(_BACK, slot, member)
             own.told_away.discard(member)
-            changes += 1
     return changes
+
+
+def _tell(word: str, slot: int, member: UUID, **fields: str) -> bool:
+    """Add an event unless another worker has told it meanwhile."""
+    with transaction() as session:
+        maps.lock(session)
+        last = session.scalar(
+            select(Event.word)
+            .where(Event.word.in_([_AWAY, _BACK]), Event.member_uuid == member)
+            .order_by(Event.id.desc())
+            .limit(1)
+        )
+        if last == word:
+            return False
+        history.note(session, word, slot=slot, member=member, **fields)
+    return True
 
 
 def _told() -> set[UUID]:

@@ -65,12 +65,6 @@ def note_state(
     )
 
 
-def record(word: str, **said: Any) -> None:
-    """Add an event in a transaction of its own; see `note`."""
-    with transaction() as session:
-        note(session, word, **said)
-
-
 def latest(count: int = 50, before: int | None = None) -> Sequence[Event]:
     """Return the newest events, newest first; `before` is the id to go on from."""
     wanted = select(Event).order_by(Event.id.desc()).limit(count)

@@ -77,6 +77,7 @@ class Runtime:
         # The jobs whose lease this process holds, and when their next step may begin.
         self.leases: dict[int, str] = {}
         self.rests: dict[int, float] = {}
+        self.pace: int | None = None  # by which they rest
         self._lock = threading.RLock()
         self._array: Array | None = None
         self._places = _Places()

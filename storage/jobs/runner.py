@@ -33,7 +33,7 @@ from storage.errors import StorageError
 from storage.jobs.lease import renewed
 from storage.jobs.table import is_silent, pace
 from storage.models import Job, JobKind, JobState
-from storage.runtime import runtime
+from storage.runtime import Runtime, runtime
 
 LEASE_SECONDS = 20.0
 STEP_SECONDS = 1.0
@@ -131,6 +131,7 @@ def run(array: Array, stop: Callable[[], bool] = lambda: False) -> int:
 
 def _waiting() -> list[int]:
     own, now = runtime(), time.monotonic()
+    _heed_pace(own)
     rows = db.session.execute(
         select(Job.id, _is_free(utcnow()).label("free"))
         .where(
@@ -145,6 +146,14 @@ def _waiting() -> list[int]:
         for row in rows
         if own.rests.get(row.id, 0.0) <= now and (row.free or row.id in own.leases)
     ]
+
+
+def _heed_pace(own: Runtime) -> None:
+    """Let every job go on when the pace was changed: it rests by the old one."""
+    chosen = pace()
+    if own.pace not in (None, chosen):
+        own.rests.clear()
+    own.pace = chosen
 
 
 def _is_free(now: datetime) -> ColumnElement[bool]:

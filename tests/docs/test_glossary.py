@@ -26,9 +26,8 @@ def calls() -> Iterator[tuple[str, ast.expr]]:
             if not isinstance(node, ast.Call) or not node.args:
                 continue
             called = ast.unparse(node.func)
-            if called in ("history.note", "history.record"):
-                first = 1 if called.endswith("note") else 0
-                yield path.name, node.args[first]
+            if called == "history.note":
+                yield path.name, node.args[1]
 
 
 def spoken() -> set[str]:

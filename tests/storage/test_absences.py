@@ -6,6 +6,7 @@ import pytest
 
 from storage import absences, membership, upkeep
 from storage.models import Event
+from storage.runtime import Runtime
 from support.store import Store
 
 pytestmark = pytest.mark.sqlite
@@ -56,6 +57,26 @@ def test_a_worker_that_starts_anew_knows_what_was_told(store: Store) -> None:
     store.restart()
     _look(store)
     assert _told(store) == [("member_away", 1), ("member_back", 1)]
+
+
+def test_two_workers_tell_it_once(store: Store) -> None:
+    """Each has asked the events when it started, and sees the same."""
+    workers = store.runtime, Runtime(store.app)
+
+    def look() -> None:
+        for one in workers * 2:
+            store.app.extensions["holdfast_runtime"] = one
+            _look(store)
+
+    look()
+    store.lose(2)
+    look()
+    assert _told(store) == [("member_away", 2)]
+    store.bring_back(2)
+    look()
+    assert _told(store) == [("member_away", 2), ("member_back", 2)]
+    store.app.extensions["holdfast_runtime"] = workers[0]
+    workers[1].close()
 
 
 def test_a_short_absence_is_none(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

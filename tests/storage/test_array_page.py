@@ -450,7 +450,8 @@ def test_a_long_report_has_pages(store: Store, admin: Person) -> None:
 def test_events_are_told_newest_first_in_pages(store: Store, admin: Person) -> None:
     for number in range(130):
         why = f"Reason {number}."
-        history.record("member_failed", slot=2, actor="root", why=why)
+        with transaction() as session:
+            history.note(session, "member_failed", slot=2, actor="root", why=why)
     first = Page(admin.get("/array/").text)
     assert "Reason 129." in first.visible and "Reason 80." in first.visible
     assert "Reason 79." not in first.visible

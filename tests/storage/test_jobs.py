@@ -477,6 +477,21 @@ def test_the_pace_is_the_part_of_the_time_that_it_works(
 
 
 @pytest.mark.sqlite
+def test_a_job_that_rests_goes_on_when_the_pace_is_raised(
+    store: Store, work: Counting
+) -> None:
+    """After a second of work at a pace of 1 % it would rest for 99 more."""
+    table.set_pace(1)
+    number = table.request(KIND)
+    array = store.runtime.array()
+    assert runner.run(array) == 1
+    assert runner.run(array) == 0
+    table.set_pace(100)
+    assert runner.run(array) == 1
+    assert job_of(number).cursor == "2"
+
+
+@pytest.mark.sqlite
 def test_the_worker_wakes_when_a_job_has_rested(
     store: Store, work: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
