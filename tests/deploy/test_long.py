@@ -21,7 +21,7 @@ from support.site import until
 from support.soak import FACTOR
 from support.stack import Stack
 from support.traffic import Traffic
-from support.usage import Usage, growth, restarts, second_half
+from support.usage import Usage, growth, kept, peak, restarts, second_half
 
 LONG = FACTOR > 1
 SECONDS = float(os.environ.get("LONG_SECONDS", "3600" if LONG else "30"))
@@ -137,8 +137,9 @@ def test_an_hour_of_work_and_faults_leaves_nothing_behind(stack: Stack) -> None:
         spill = SPILL * len(warm[0].processes)
         if LONG:
             assert growth(samples) < MOST_GROWTH, part
+            assert kept(samples) <= spill, part
+            assert peak(samples) <= 1.0, part
             before = samples[len(samples) // 4 : len(samples) // 2]
-            assert max(s.files for s in warm) <= max(s.files for s in before) + spill
             assert max(s.threads for s in warm) <= (
                 max(s.threads for s in before) + spill
             )

@@ -62,7 +62,8 @@ class Usage:
         """Return a line for each part: what it had now and then, and its growth."""
         return [
             f"{part}: {_now_and_then(samples)} MiB (threads), {growth(samples):+.1f} % "
-            f"an hour in the second half; {samples[-1].files} files, "
+            f"an hour in the second half; {samples[-1].files} files, at rest "
+            f"{kept(samples):+g}, at most {max(one.files for one in samples)}; "
             f"{len(restarts(samples))} restarts"
             for part, samples in self.seen.items()
         ]
@@ -117,3 +118,23 @@ def growth(samples: list[Sample]) -> float:
         return 0.0
     middle = statistics.median(one.resident for one in warm)
     return statistics.median(slopes) * 3600 / middle * 100
+
+
+def kept(samples: list[Sample]) -> float:
+    """Return how many descriptors more it rests with than in its second quarter.
+
+    Each thread may open one for a moment, for a member or a client; what is never
+    closed again is there at rest.
+    """
+    before = samples[len(samples) // 4 : len(samples) // 2]
+    return _at_rest(second_half(samples)) - _at_rest(before)
+
+
+def peak(samples: list[Sample]) -> float:
+    """Return the most descriptors for each thread beside those that it rests with."""
+    warm = second_half(samples)
+    return max((s.files - _at_rest(warm)) / max(s.threads, 1) for s in warm)
+
+
+def _at_rest(samples: list[Sample]) -> float:
+    return statistics.median(sample.files for sample in samples)
