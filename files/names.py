@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from files.errors import BadName
 
 MAX_BYTES = 255
+# Composing joins four characters at most, so a longer name can't come to fit. It must
+# not be composed at all: that takes time with the square of its accents.
+_MOST_LETTERS = 4 * MAX_BYTES
 # What is said on the next page travels in the cookie, of which browsers keep 4 KiB.
 SHOWN_NAMES = 5
 _SHOWN_LETTERS = 60
@@ -29,6 +32,7 @@ _EXTENSION = re.compile(r"(?s)\A(?P<stem>.+?)(?P<tail>(?:\.tar)?\.[^.\s]{1,32})\
 def check_name(raw: str) -> str:
     """Return `raw` as it is stored (NFC), or raise BadName with the reason."""
     try:
+        _refuse_long(raw)
         name = unicodedata.normalize("NFC", raw)
         length = len(name.encode())
     except UnicodeEncodeError as error:
@@ -39,6 +43,11 @@ def check_name(raw: str) -> str:
     if reason:
         raise BadName(reason)
     return name
+
+
+def _refuse_long(raw: str) -> None:
+    if len(raw) > _MOST_LETTERS:
+        raise BadName(_too_long(len(raw.encode())))
 
 
 def _reason(name: str, length: int) -> str | None:
@@ -58,11 +67,15 @@ def _reason(name: str, length: int) -> str | None:
             "and can make one name look like another. Type it anew."
         )
     if length > MAX_BYTES:
-        return (
-            f"This name is too long: {length} bytes, and {MAX_BYTES} is the most "
-            "(letters outside English take two to four each). Shorten it."
-        )
+        return _too_long(length)
     return None
+
+
+def _too_long(length: int) -> str:
+    return (
+        f"This name is too long: {length} bytes, and {MAX_BYTES} is the most "
+        "(letters outside English take two to four each). Shorten it."
+    )
 
 
 def sort_key(name: str) -> bytes:

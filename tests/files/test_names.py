@@ -1,6 +1,7 @@
 """Names: what is refused, how they sort, and how copies are numbered."""
 
 import re
+import time
 import unicodedata
 
 import pytest
@@ -80,6 +81,28 @@ def test_a_name_counts_its_bytes_after_composing() -> None:
     decomposed = "e\u0301" * 127
     assert len(decomposed.encode()) > MAX_BYTES
     assert len(check_name(decomposed).encode()) == 254
+
+
+def test_a_name_that_cannot_fit_is_refused_before_it_is_composed() -> None:
+    """To put so many accents in order takes long, and no thread runs beside it."""
+    raw = "a" + "\u0301" * 20_000 + "\u0316" * 20_000
+    began = time.process_time()
+    with pytest.raises(BadName, match="too long: 80001 bytes"):
+        check_name(raw)
+    with pytest.raises(BadName, match="not text"):
+        check_name(raw + "\ud800")
+    assert time.process_time() - began < 1
+
+
+def test_no_name_that_fits_is_refused_for_its_length() -> None:
+    """Of all characters, these are made of most others for the bytes that they take."""
+    for letter in ("\u1f82", "\u00e9", "\uac01", "K"):
+        raw = unicodedata.normalize("NFD", letter) * (MAX_BYTES // len(letter.encode()))
+        assert len(check_name(raw).encode()) <= MAX_BYTES
+    longest = max(
+        len(unicodedata.normalize("NFD", chr(code))) for code in range(0x110000)
+    )
+    assert longest == 4
 
 
 @given(TEXT)

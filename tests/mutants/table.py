@@ -713,4 +713,11 @@ MUTANTS = (
         '        host = ""\n',
         f"{FOLDERS}::test_what_another_host_is_writing_is_left_alone",
     ),
+    Mutant(
+        "a name is composed however long it is",
+        "files/names.py",
+        "        _refuse_long(raw)\n",
+        "",
+        "tests/files/test_names.py::test_a_name_that_cannot_fit_is_refused_before_it_is_composed",
+    ),
 )
