@@ -55,25 +55,32 @@ transfers.add_routes(blueprint)
 
 
 @blueprint.get("/")
-def home() -> str:
+def home() -> str | Response:
     """Show the user's top folder."""
     return _folder_page(services.root(current_user.id).id)
 
 
 @blueprint.get("/folder/<id>")
-def folder(id: str) -> str:
+def folder(id: str) -> str | Response:
     """Show a folder."""
     return _folder_page(id)
 
 
-def _folder_page(folder_id: str) -> str:
+def _folder_page(folder_id: str) -> str | Response:
     order = Order(
         sort=request.args.get("sort", "name"),
         direction=request.args.get("direction", "asc"),
         after=request.args.get("after"),
     )
     page = queries.folder_page(current_user.id, folder_id, order)
+    if page.first_url and not page.rows:
+        return _to_first(page.first_url)
     return render_template("files/folder.html", page=page, form=NameForm())
+
+
+def _to_first(url: str) -> Response:
+    """Lead away from a page whose rows all went; it would say that nothing is here."""
+    return redirect(url)
 
 
 @blueprint.get("/folder/<id>/details")
@@ -164,7 +171,7 @@ def selection(verb: str) -> Response | str:
 
 
 @blueprint.get("/choose")
-def choose() -> str:
+def choose() -> str | Response:
     """Let the user walk to the folder into which a selection is moved."""
     page = queries.chooser_page(
         current_user.id,
@@ -172,13 +179,17 @@ def choose() -> str:
         request.args.get("at"),
         request.args.get("after"),
     )
+    if page.first_url and not page.folders:
+        return _to_first(page.first_url)
     return render_template("files/choose.html", page=page)
 
 
 @blueprint.get("/trash", endpoint="trash")
-def trash_page() -> str:
+def trash_page() -> str | Response:
     """Show what was deleted."""
     page = queries.trash_page(current_user.id, request.args.get("after"))
+    if page.first_url and not page.rows:
+        return _to_first(page.first_url)
     return render_template("files/trash.html", page=page)
 
 

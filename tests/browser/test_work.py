@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from support.desk import Desk
+from support.desk import PASSWORD, Desk
 from support.site import Site
 
 KELP = os.urandom(300_000)
@@ -148,6 +148,21 @@ def test_empty_the_whole_trash(desk: Desk) -> None:
     page.get_by_role("button", name="Empty the trash").click()
     page.get_by_role("button", name="Delete for good").click()
     expect(page.locator(".empty .big")).to_have_text("The trash is empty.")
+
+
+def test_the_last_page_may_become_empty(desk: Desk, site: Site) -> None:
+    page = desk.page
+    client = site.client().login(desk.name, PASSWORD)
+    for number in range(101):
+        client.put(client.root(), f"{number:03}.txt", b"").expect(201)
+    desk.go("/files/")
+    page.get_by_role("link", name="Next page").click()
+    desk.expect_names(["100.txt"])
+    desk.act("100.txt", "Delete")
+    expect(page.locator("[data-rows] tbody tr")).to_have_count(100)
+    assert desk.names()[0] == "000.txt"
+    page.locator(".toast-line").get_by_role("button", name="Undo").click()
+    desk.expect_names(["100.txt"])
 
 
 def test_sorting_is_announced(desk: Desk) -> None:

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select, text, update
 
-from files import listing, queries
+from files import listing, queries, services
 from files.listing import PAGE, Order
 from files.models import FILE, FOLDER, Entry
 from files.names import sort_key
@@ -107,6 +107,42 @@ def test_a_row_that_goes_meanwhile_does_not_break_the_pager(
     drive.post(f"/files/file/{last['id']}/delete")
     assert page.next_url is not None
     assert drive.page(page.next_url).rows[0]["name"] == "100"
+
+
+def test_a_page_whose_rows_all_went_leads_to_the_first(
+    drive: Drive, app: Flask
+) -> None:
+    fill(app, drive.user_id, drive.root, (f"{n:03}" for n in range(PAGE + 2)))
+    address = f"/files/folder/{drive.root}?sort=size&direction=desc"
+    last = drive.page(address).next_url
+    assert last is not None
+    ids = [row["id"] for row in drive.page(last).rows]
+    assert len(ids) == 2
+    answer = drive.form("/files/selection/delete", entry=ids, next=last)
+    assert (answer.status_code, answer.location) == (303, last)
+    answer = drive.get(last)
+    assert (answer.status_code, answer.location) == (302, address)
+    page = drive.page(address)
+    assert len(page.rows) == PAGE
+    assert "moved to the trash" in page.text
+
+
+def test_a_page_of_the_chooser_whose_folders_went_leads_to_the_first(
+    drive: Drive, app: Flask
+) -> None:
+    file, owner = drive.file("a"), drive.user_id
+    with app.app_context(), transaction() as session:
+        made = [
+            services.add_folder(session, owner, drive.root, f"{n:03}").id
+            for n in range(PAGE + 1)
+        ]
+    first = f"/files/choose?entry={file}&at={drive.root}"
+    last = drive.page(first).next_url
+    assert last is not None
+    assert "100" in drive.page(last).text
+    drive.post("/files/selection/delete", entry=made[PAGE:])
+    answer = drive.get(last)
+    assert (answer.status_code, answer.location) == (302, first)
 
 
 def test_a_broken_link_to_more_rows_is_a_400(drive: Drive) -> None:

@@ -203,6 +203,22 @@ def test_the_trash_comes_in_pages_the_last_one_first(drive: Drive, app: Flask) -
     assert len(seen) == 230
 
 
+def test_a_page_of_the_trash_whose_rows_all_went_leads_to_the_first(
+    drive: Drive, app: Flask
+) -> None:
+    fill(app, drive.user_id, drive.root, (f"{n}" for n in range(101)))
+    for _ in range(2):
+        ids = [row["id"] for row in drive.page().rows]
+        drive.post("/files/selection/delete", entry=ids)
+    last = drive.page("/files/trash").next_url
+    assert last is not None
+    rows = drive.page(last).rows
+    drive.post("/files/selection/purge", entry=[row["id"] for row in rows])
+    answer = drive.get(last)
+    assert (answer.status_code, answer.location) == (302, "/files/trash")
+    assert len(drive.trash()) == 100
+
+
 def test_what_lay_too_long_is_purged(drive: Drive, app: Flask) -> None:
     old, young = drive.file("old", b"1"), drive.file("young", b"2")
     drive.post("/files/selection/delete", entry=[old, young])
