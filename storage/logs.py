@@ -94,7 +94,6 @@ class RequestLog:
         try:
             body = self.inner(environ, start)
         except BaseException:
-            watch.broken = True
             watch.finish()
             raise
         return ClosingIterator(watch.count(body), [_closer(body), watch.finish])
@@ -112,18 +111,18 @@ class _Watch:
         self.started = time.monotonic()
         self.status = 0
         self.sent = 0
-        self.broken = False
+        self.whole = False
         self.fields = _record(environ)
 
     def count(self, body: Iterable[bytes]) -> Iterator[bytes]:
-        """Pass the answer on and count its bytes."""
-        try:
-            for chunk in body:
-                self.sent += len(chunk)
-                yield chunk
-        except Exception:
-            self.broken = True
-            raise
+        """Pass the answer on and count its bytes; it is whole if it comes to its end.
+
+        The server comes back for more only once it has sent what it got.
+        """
+        for chunk in body:
+            yield chunk
+            self.sent += len(chunk)
+        self.whole = True
 
     def finish(self) -> None:
         """Write the line."""
@@ -139,7 +138,7 @@ class _Watch:
             "received": getattr(self.environ.get("wsgi.input"), "taken", 0),
             "ms": round((time.monotonic() - self.started) * 1000, 1),
         }
-        if self.broken:
+        if not self.whole:
             line["broken"] = True
         line.update(self.fields)
         _REQUESTS.info("request", extra={"fields": line})

@@ -40,6 +40,8 @@ ARRAY_STATES = tuple(
 """From well to ill: of what processes see, the worst is told."""
 MEMBER_STATES = ("ok", "full", "read-only", "slow", "access-denied", "missing")
 ENDPOINT = "holdfast.endpoint"
+CUT = "cut"
+"""The status of an answer that began well and did not come to its end."""
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _BUCKETS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 _LOG = logging.getLogger("holdfast.metrics")
@@ -69,11 +71,11 @@ class Meters:
         return found
 
     def request(
-        self, endpoint: str, method: str | None, status: int, seconds: float
+        self, endpoint: str, method: str | None, status: str, seconds: float
     ) -> None:
-        """Count a request whose last byte was sent."""
+        """Count a request whose last byte was sent, or whose answer was cut."""
         known = method if method in _METHODS else "other"
-        self.requests.labels(endpoint, known, str(status)).observe(seconds)
+        self.requests.labels(endpoint, known, status).observe(seconds)
 
     def begin(self) -> None:
         """Write the numbers down from now on; again and again does no harm."""
@@ -203,28 +205,33 @@ class Counting:
             status[0] = int(line[:3])
             return start_response(line, headers, exc_info)
 
-        def finish() -> None:
+        def finish(whole: bool) -> None:
             endpoint = environ.get(ENDPOINT) or "none"
             seconds = time.monotonic() - began
             method = environ.get("REQUEST_METHOD")
-            self._meters.request(endpoint, method, status[0], seconds)
+            word = str(status[0]) if whole or status[0] >= 400 else CUT
+            self._meters.request(endpoint, method, word, seconds)
 
         try:
             body = self._inner(environ, start)
         except BaseException:
-            finish()
+            finish(False)
             raise
         return _Watched(body, finish)
 
 
 class _Watched:
-    """An answer that says when it is over."""
+    """An answer that says when it is over, and whether it came to its end."""
 
     def __init__(self, body: Iterable[bytes], finish: Any) -> None:
         self._body, self._finish = body, finish
+        self._whole = False
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._body)
+        # No `yield from`: it would close the body, which `close` does, once more.
+        for chunk in self._body:  # noqa: UP028
+            yield chunk
+        self._whole = True
 
     def close(self) -> None:
         """Count it; the server calls this whatever became of the answer."""
@@ -233,4 +240,4 @@ class _Watched:
             if close is not None:
                 close()
         finally:
-            self._finish()
+            self._finish(self._whole)

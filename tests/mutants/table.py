@@ -720,4 +720,18 @@ MUTANTS = (
         "",
         "tests/files/test_names.py::test_a_name_that_cannot_fit_is_refused_before_it_is_composed",
     ),
+    Mutant(
+        "an answer that the client leaves is whole",
+        "storage/logs.py",
+        "        if not self.whole:\n",
+        "        if not self.status:\n",
+        "tests/web/test_logs.py::test_an_answer_that_the_client_leaves_is_broken",
+    ),
+    Mutant(
+        "an answer that was cut counts as a success",
+        "storage/metrics/meters.py",
+        "if whole or status[0] >= 400 else CUT\n",
+        "if whole or status[0] else CUT\n",
+        "tests/storage/test_metrics.py::test_an_answer_that_was_cut_is_no_success",
+    ),
 )

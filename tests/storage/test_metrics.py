@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, Response
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
+from werkzeug.test import EnvironBuilder
 
 from config import SettingsError
 from raid.array import ArrayState
@@ -292,6 +293,27 @@ def test_requests_are_counted_by_route_and_never_by_path(counting: Store) -> Non
         if key[0] == "holdfast_http_request_seconds_bucket" and "+Inf" in key
     ]
     assert sum(endless) == total
+
+
+def test_an_answer_that_was_cut_is_no_success(counting: Store) -> None:
+    def answer(path: str) -> Response:
+        number = int(path)
+        return Response(iter([b"half", b"and half"]), number)
+
+    counting.app.add_url_rule("/cut/<path>", "cut", answer)
+    counting.app.view_functions["cut"].public = True  # type: ignore[attr-defined]
+    for status in ("200", "206", "503"):
+        path = EnvironBuilder(f"/cut/{status}").get_environ()
+        body = counting.app.wsgi_app(path, lambda *_: bytes)
+        next(iter(body))
+        body.close()  # type: ignore[attr-defined]
+    counting.app.test_client().get("/cut/200", buffered=True)
+    found = own(counting)
+    name = "holdfast_http_request_seconds_count"
+    assert found[name, "cut", "GET", "cut"] == 2
+    assert found[name, "cut", "GET", "503"] == 1
+    assert found[name, "cut", "GET", "200"] == 1
+    assert (name, "cut", "GET", "206") not in found
 
 
 def test_without_the_setting_nothing_is_counted(store: Store) -> None:

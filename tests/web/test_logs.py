@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask, Response
 from flask.testing import FlaskClient
+from werkzeug.test import EnvironBuilder
 
 from auth.access import public
 from storage import logs
@@ -116,6 +117,37 @@ def test_a_broken_answer_is_a_line_too(app: Flask, lines: Lines) -> None:
     (line,) = requests(lines)
     assert line["broken"] is True
     assert (line["status"], line["bytes"]) == (200, 4)
+
+
+def test_an_answer_that_the_client_leaves_is_broken(app: Flask, lines: Lines) -> None:
+    """The server closes what it can't send; what was refused to it never left."""
+
+    def long() -> Response:
+        return Response(iter([b"half", b"and half"]))
+
+    app.add_url_rule("/long", "long", long)
+    public(app.view_functions["long"])
+    answer = app.wsgi_app(EnvironBuilder("/long").get_environ(), lambda *_: bytes)
+    chunks = iter(answer)
+    assert [next(chunks), next(chunks)] == [b"half", b"and half"]
+    answer.close()  # type: ignore[attr-defined]
+    del chunks, answer
+    (line,) = requests(lines)
+    assert (line["status"], line["bytes"], line["broken"]) == (200, 4, True)
+
+
+@pytest.mark.parametrize(
+    ("method", "status"), [("GET", 200), ("GET", 204), ("GET", 304), ("HEAD", 200)]
+)
+def test_an_answer_without_bytes_is_not_broken(
+    app: Flask, lines: Lines, method: str, status: int
+) -> None:
+    app.add_url_rule("/empty", "empty", lambda: Response(b"", status))
+    public(app.view_functions["empty"])
+    app.test_client().open("/empty", method=method, buffered=True)
+    (line,) = requests(lines)
+    assert (line["status"], line["bytes"]) == (status, 0)
+    assert "broken" not in line
 
 
 def test_an_exception_has_its_trace_in_one_line(app: Flask, lines: Lines) -> None:
