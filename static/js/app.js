@@ -13,6 +13,7 @@ import "./drag.js";
 import "./picker.js";
 import "./drop.js";
 import "./tray.js";
+import "./leave.js";
 import "./array.js";
 import "./copy.js";
 import "./busy.js";

@@ -140,7 +140,3 @@ function leave(list) {
 
 export const forget = (item) => leave(items.filter((other) => other !== item));
 export const forgetEnded = () => leave(active());
-
-addEventListener("beforeunload", (event) => {
-  if (active().length) event.preventDefault();
-});

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import CDPSession, Locator, Route, expect
+from playwright.sync_api import CDPSession, Download, Locator, Route, expect
 
 from support.desk import WIDE, Desk
 
@@ -89,6 +89,36 @@ def test_leaving_while_sending_is_asked_about(desk: Desk) -> None:
     asked.value.dismiss()
     expect(line(desk, "slow.bin")).to_have_attribute("data-state", "done")
     desk.go("/files/trash")
+
+
+def test_a_download_while_sending_is_not_asked_about(desk: Desk) -> None:
+    page = desk.page
+    desk.put(("a.txt", b"a"))
+    slow_down(desk, 200_000)
+    desk.pick(("slow.bin", os.urandom(900_000)))
+    expect(line(desk, "slow.bin")).to_have_attribute("data-state", "sending")
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    kept: list[str] = []
+
+    def keep(download: Download) -> None:
+        kept.append(download.suggested_filename)
+
+    page.on("download", keep)
+    page.context.on("page", lambda tab: tab.on("download", keep))
+    desk.act("a.txt", "Download")
+    expect(line(desk, "slow.bin")).to_have_attribute("data-state", "done")
+    assert asked == []
+    assert kept == ["a.txt"]
+
+
+def test_without_a_session_a_download_is_the_sign_in_page(desk: Desk) -> None:
+    page = desk.page
+    desk.put(("a.txt", b"a"))
+    page.context.clear_cookies()
+    desk.act("a.txt", "Download")
+    page.wait_for_url("**/auth/login?*")
+    expect(page.get_by_label("User name")).to_be_visible()
 
 
 def test_a_taken_name_keeps_both_replaces_or_skips(desk: Desk, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Pages of a folder: every order, to the last row, at a cost that does not grow."""
 
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -143,6 +144,16 @@ def test_a_page_of_the_chooser_whose_folders_went_leads_to_the_first(
     drive.post("/files/selection/delete", entry=made[PAGE:])
     answer = drive.get(last)
     assert (answer.status_code, answer.location) == (302, first)
+
+
+def test_no_link_makes_a_browser_keep_whatever_the_answer_is(drive: Drive) -> None:
+    """Without a session it would be the sign-in page, under the name of the file."""
+    file = drive.file("a.txt")
+    for path in ("/files/", f"/files/file/{file}"):
+        text = drive.get(path).text
+        (link,) = re.findall(rf"<a [^>]*/files/file/{file}/download[^>]*>", text)
+        assert re.search(r"\sdownload\b", link) is None
+        assert " data-download" in link
 
 
 def test_a_broken_link_to_more_rows_is_a_400(drive: Drive) -> None:
