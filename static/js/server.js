@@ -10,33 +10,44 @@ export class Refused extends Error {
 
 export const token = () => one('meta[name="csrf-token"]').content;
 
-export const UNREACHABLE =
+const UNREACHABLE =
   "The server can’t be reached. Nothing was changed. Check the connection and try again.";
+const LOST =
+  "The connection broke, and it is not known whether this was done. Check the connection, " +
+  "then load the page again to see.";
+
+/** What became of a request when the server itself did not say so. */
+function outcome(status, changes) {
+  if (status < 500 || !changes) return "Nothing was changed. Try again.";
+  return "It is not known whether this was done. Load the page again to see.";
+}
 
 /** Turn an error answer, whatever wrote it, into a Refused; `wait` is in seconds. */
-export function refusal(status, text, retryAfter) {
+export function refusal(status, text, retryAfter, changes = true) {
   const wait = Number(retryAfter) || 0;
   try {
     const { code, message } = JSON.parse(text).error;
     return new Refused(message, { status, code, wait });
   } catch {
     return new Refused(
-      `The server answered with an error (${status}). Nothing was changed. Try again.`,
+      `The server answered with an error (${status}). ${outcome(status, changes)}`,
       { status, code: "error", wait },
     );
   }
 }
 
 async function answer(url, options) {
+  const changes = options.method === "POST";
   let response;
   try {
     response = await fetch(url, { credentials: "same-origin", ...options });
   } catch {
-    throw new Refused(UNREACHABLE);
+    throw new Refused(changes ? LOST : UNREACHABLE);
   }
   if (!response.ok) {
     const after = response.headers.get("Retry-After");
-    throw refusal(response.status, await response.text(), after);
+    const text = await response.text().catch(() => "");
+    throw refusal(response.status, text, after, changes);
   }
   return response;
 }
@@ -73,7 +84,9 @@ export async function post(url, fields) {
       body,
     }),
   );
-  return response.json();
+  return response.json().catch(() => {
+    throw new Refused(LOST);
+  });
 }
 
 /** Ask what an upload would meet: null, a Refused, or the answer that its key got. */

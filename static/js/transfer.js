@@ -4,6 +4,9 @@ import { ask, Refused, refusal, token, withToken } from "./server.js";
 // Above this size the server is asked first: neither a refusal nor a lost answer
 // should cost a transfer.
 const ASK_FROM = 1_000_000;
+// Below it, all may have left before the browser has told so.
+const TOLD_FROM = 1_000_000;
+const UNKNOWN = "It is not known whether the file was kept.";
 
 export function newKey() {
   const random = crypto.getRandomValues(new Uint8Array(16));
@@ -23,6 +26,9 @@ function address(item) {
   };
 }
 
+/** Some of it has certainly not left, so that nothing can have been kept. */
+const isCut = (file, share) => file.size >= TOLD_FROM && share < 1;
+
 /** A file that was changed or removed meanwhile looks like a broken connection. */
 async function breach(file, share) {
   try {
@@ -32,10 +38,10 @@ async function breach(file, share) {
     return new Refused(gone, { code: "unreadable" });
   }
   const percent = Math.floor(share * 100);
-  return new Refused(
-    `The connection broke at ${percent} %. Nothing was changed. Try again.`,
-    { code: "broken" },
-  );
+  const came = isCut(file, share)
+    ? "Nothing was changed. Try again."
+    : `${UNKNOWN} Try again: it is not stored twice.`;
+  return new Refused(`The connection broke at ${percent} %. ${came}`, { code: "broken" });
 }
 
 /** Send; resolves with the server's answer, rejects with a Refused. */
@@ -53,9 +59,12 @@ function put(url, file, { key, signal, onProgress }) {
       else reject(refusal(status, responseText, request.getResponseHeader("Retry-After")));
     });
     request.addEventListener("error", async () => reject(await breach(file, share)));
-    request.addEventListener("abort", () =>
-      reject(new Refused("Cancelled. Nothing was kept.", { code: "cancelled" })),
-    );
+    request.addEventListener("abort", () => {
+      const came = isCut(file, share)
+        ? "Nothing was kept."
+        : `${UNKNOWN} Load the page again to see.`;
+      reject(new Refused(`Cancelled. ${came}`, { code: "cancelled" }));
+    });
     signal.addEventListener("abort", () => request.abort());
     request.open("PUT", url);
     request.setRequestHeader("Accept", "application/json");

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from support.desk import PASSWORD, Desk
 from support.site import Site
@@ -74,6 +74,31 @@ def test_a_refused_name_is_explained_in_the_dialog(desk: Desk) -> None:
     assert desk.page.locator("#rename-name").get_attribute("aria-invalid") == "true"
     desk.page.keyboard.press("Escape")
     desk.expect_names(["a.txt", "b.txt"])
+
+
+def test_what_became_of_a_lost_answer_is_not_made_up(desk: Desk) -> None:
+    page = desk.page
+    desk.put(("a.txt", b"a"))
+    problem = page.locator("#rename-problem")
+
+    def lose(route: Route) -> None:
+        assert route.fetch().status == 200
+        route.abort()
+
+    page.route("**/rename", lose)
+    desk.act("a.txt", "Rename")
+    page.fill("#rename-name", "b.txt")
+    page.keyboard.press("Enter")
+    expect(problem).to_contain_text("it is not known whether this was done")
+    for status, said in ((502, "It is not known"), (413, "Nothing was changed")):
+        page.unroute_all()
+        answer = {"status": status, "content_type": "text/html", "body": "<h1>No</h1>"}
+        page.route("**/rename", lambda route, answer=answer: route.fulfill(**answer))
+        page.keyboard.press("Enter")
+        expect(problem).to_contain_text(f"with an error ({status}). {said}")
+    page.reload()
+    desk.expect_names(["b.txt"])
+    desk.errors.clear()
 
 
 def test_move_a_selection_and_take_it_back(desk: Desk) -> None:
