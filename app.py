@@ -78,10 +78,7 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     files.assets.init_app(app)
     files.errorpages.init_app(app)
     files.errorpages.register(app, ERRORS)
-    for kind in DATABASE_AWAY:
-        app.register_error_handler(kind, files.errorpages.database_away)
-    for kind in OUR_MISTAKES:
-        app.register_error_handler(kind, files.errorpages.our_mistake)
+    files.errorpages.register_database(app, DATABASE_AWAY, OUR_MISTAKES)
     auth.init_app(app)
     storage.runtime.init_app(app)
     storage.views.init_app(app)

@@ -86,6 +86,7 @@ _ADVICE = {
     507: "Ask an administrator for more room, then try again.",
 }
 _TABLE = "holdfast_errors"
+_AWAY = "holdfast_database_away"
 # What these headers say belongs to the error and not to its text.
 _KEPT = ("Allow", "Content-Range", "Retry-After", "WWW-Authenticate")
 
@@ -180,6 +181,19 @@ def register(
         app.register_error_handler(kind, _answer_known)
 
 
+def register_database(
+    app: Flask,
+    away: tuple[type[Exception], ...],
+    mistakes: tuple[type[Exception], ...],
+) -> None:
+    """Answer for a database that can't do its work; our own mistakes are a 500."""
+    app.extensions[_AWAY] = away, mistakes
+    for kind in away:
+        app.register_error_handler(kind, _answer_without_database)
+    for kind in mistakes:
+        app.register_error_handler(kind, _our_mistake)
+
+
 def _answer_known(error: Exception) -> Response:
     said = failure(error)
     if said.status >= 500:
@@ -212,23 +226,31 @@ def _for_administrator() -> bool:
         return False
 
 
-def database_away(error: Exception) -> Response:
-    """Answer that the database can't do its work; the log says why."""
+def without_database(error: Exception) -> Failure:
+    """Return what is said when the database can't do its work; the log says why.
+
+    An error of the database that we caused is raised again.
+    """
+    away, mistakes = current_app.extensions[_AWAY]
+    if isinstance(error, mistakes) or not isinstance(error, away):
+        raise error
     LOG.warning("The database did not answer.", extra={"fields": {"why": str(error)}})
-    return answer(
-        Failure(
-            503,
-            "database_unavailable",
-            "The database is busy or can't be reached, so this was not done. "
-            "Nothing is lost.",
-            {"Retry-After": "5"},
-            plain=True,
-        )
+    return Failure(
+        503,
+        "database_unavailable",
+        "The database is busy or can't be reached, so this was not done. "
+        "Nothing is lost.",
+        {"Retry-After": "5"},
+        plain=True,
     )
 
 
-def our_mistake(error: Exception) -> Response:
-    """Let an error of the database that we caused be the 500 that it is."""
+def _answer_without_database(error: Exception) -> Response:
+    return answer(without_database(error))
+
+
+def _our_mistake(error: Exception) -> Response:
+    # An error of the database that we caused is the 500 that it is.
     raise error
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 from flask import Blueprint, flash, jsonify, redirect, request, url_for
 from flask_login import current_user
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.http import http_date
 from werkzeug.wrappers import Response
 
 from auth import csrf
 from auth.access import wants_json
 from files import body, disposition, ranges, tree, uploads
-from files.errorpages import Failure, failure
+from files.errorpages import Failure, failure, without_database
 from files.errors import (
     BadRequest,
     BodyCut,
@@ -27,7 +28,7 @@ from files.models import FILE, FOLDER, Entry
 from files.multipart import Form, Part
 from files.names import SHOWN_NAMES, check_name, printable, short
 from storage import blobs
-from storage.db import db, release
+from storage.db import abandon, db, release
 from storage.errors import RaidError, StorageError
 from storage.logs import note
 from storage.models import Blob
@@ -144,7 +145,8 @@ def _media_type(said: str | None, name: str) -> str | None:
 def upload(id: str) -> Response:
     """Store the files of a form, keeping both where a name is taken."""
     stream = body.current(request.environ)
-    tree.live_chain(db.session, current_user.id, id, FOLDER)
+    user_id = current_user.id  # the row may be out of reach later
+    tree.live_chain(db.session, user_id, id, FOLDER)
     _refuse_size(stream.length_left)
     release()  # a slow client must not hold a connection and its snapshot
     form = Form(stream, request.headers.get("Content-Type", ""))
@@ -156,7 +158,7 @@ def upload(id: str) -> Response:
                 csrf.check(form.fields.get("csrf_token"))
                 checked = True
             if part.name == "file" and not part.is_empty():
-                results.append(_store(id, part))
+                results.append(_store(user_id, id, part))
     except (BodyCut, BodyStalled) as error:
         raise _cut_after(results, error) from error
     if not checked:
@@ -181,7 +183,7 @@ class Result:
         self.failure: Failure | None = None
 
 
-def _store(folder_id: str, part: Part) -> Result:
+def _store(user_id: int, folder_id: str, part: Part) -> Result:
     result = Result(printable(part.filename))
     try:
         offer = uploads.Offer(
@@ -189,7 +191,7 @@ def _store(folder_id: str, part: Part) -> Result:
             media_type=_media_type(part.media_type, part.filename),
             taken=uploads.Taken.NUMBER,
         )
-        answer = uploads.upload(current_user.id, folder_id, offer, part)
+        answer = uploads.upload(user_id, folder_id, offer, part)
         result.body = answer.body
         result.name = answer.body["name"]
     except (BodyCut, BodyStalled):
@@ -199,6 +201,10 @@ def _store(folder_id: str, part: Part) -> Result:
         result.failure = failure(error)
         release()
         note(why=str(error))
+    except SQLAlchemyError as error:
+        # Those that are kept must be told, or they would be sent again.
+        result.failure = without_database(error)
+        abandon()
     return result
 
 

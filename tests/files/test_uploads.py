@@ -13,11 +13,12 @@ from unittest.mock import Mock
 import pytest
 from flask import Flask, has_app_context
 from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from werkzeug.test import TestResponse
 
 from auth.models import User
 from auth.services import disable
-from files import uploads
+from files import quota, uploads
 from files.body import GuardedBody
 from files.errors import NameTaken
 from files.models import Entry, IdempotencyKey
@@ -170,8 +171,8 @@ def test_a_length_that_no_file_can_have_is_refused(
     drive: Drive, app: Flask, size: int
 ) -> None:
     """It does not fit into a row."""
-    for quota in (None, 1000):
-        set_quota(app, drive, quota)
+    for limit in (None, 1000):
+        set_quota(app, drive, limit)
         answer = drive.put("a", b"x", environ_overrides={"CONTENT_LENGTH": str(size)})
         assert (answer.status_code, code(answer)) == (413, "too_large"), answer.text
         path = f"/files/folder/{drive.root}/check"
@@ -393,6 +394,62 @@ def test_a_form_says_what_was_kept_and_what_failed(drive: Drive) -> None:
     answer = post_form(drive, form_data(("a\u202e", b""), csrf_token=drive._token))
     text = drive.get(answer.location).text
     assert "was not kept" in text
+
+
+def without_database(
+    monkeypatch: pytest.MonkeyPatch, errors: list[type[DBAPIError] | None]
+) -> None:
+    """Let one transaction after the other meet such an error in its middle."""
+    real = quota.charge
+
+    def charge(*arguments: Any) -> None:
+        real(*arguments)
+        kind = errors.pop(0) if errors else None
+        if kind is not None:
+            raise kind("UPDATE canary", {}, Exception("the server went away"))
+
+    monkeypatch.setattr(quota, "charge", charge)
+
+
+def test_a_form_whose_database_goes_away_says_what_was_kept(
+    drive: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_database(monkeypatch, [None, OperationalError, None, OperationalError])
+    names = ("a.txt", "b.txt", "c.txt")
+    files = form_data(*((name, b"1") for name in names), csrf_token=drive._token)
+    answer = post_form(drive, files, JSON)
+    assert answer.status_code == 201
+    told = answer.get_json()
+    assert [one["name"] for one in told["files"]] == ["a.txt", "c.txt"]
+    (failed,) = told["failed"]
+    assert (failed["name"], failed["code"]) == ("b.txt", "database_unavailable")
+    assert "canary" not in answer.text
+    alone = form_data(("d.txt", b"1"), csrf_token=drive._token)
+    answer = post_form(drive, alone, JSON)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert drive.names() == ["a.txt", "c.txt"]
+
+
+def test_a_page_says_what_was_kept_when_the_database_goes_away(
+    drive: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_database(monkeypatch, [None, OperationalError])
+    files = form_data(("a.txt", b"1"), ("b.txt", b"2"), csrf_token=drive._token)
+    answer = post_form(drive, files)
+    assert answer.status_code == 303
+    text = drive.get(answer.location).text
+    assert "Kept: “a.txt”." in text
+    assert "“b.txt” was not kept. The database is busy" in text
+
+
+def test_a_form_does_not_hide_our_own_mistakes(
+    drive: Drive, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_database(monkeypatch, [IntegrityError])
+    app.testing = False
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    data = form_data(("a.txt", b"1"), csrf_token=drive._token)
+    assert post_form(drive, data, JSON).status_code == 500
 
 
 @pytest.mark.sqlite

@@ -734,4 +734,11 @@ MUTANTS = (
         "if whole or status[0] else CUT\n",
         "tests/storage/test_metrics.py::test_an_answer_that_was_cut_is_no_success",
     ),
+    Mutant(
+        "a database that goes away hides which files of a form were kept",
+        "files/transfers.py",
+        "        result.failure = without_database(error)\n        abandon()\n",
+        "        raise\n",
+        "tests/files/test_uploads.py::test_a_form_whose_database_goes_away_says_what_was_kept",
+    ),
 )
