@@ -3,15 +3,17 @@ import { dialog, open, problem } from "./dialogs.js";
 import { one } from "./dom.js";
 import { moveTo } from "./actions.js";
 import { picked, rowById, rowOf } from "./rows.js";
-import { page } from "./server.js";
+import { page, Refused } from "./server.js";
 import { complain } from "./toasts.js";
 
+const SIGNED_OUT = "You are not signed in any more. Sign in, then try again.";
 let moving = [];
 
 async function load(url) {
   const place = one("[data-chooser-place]");
   const fresh = await page(url);
   const part = one("[data-chooser]", fresh.document);
+  if (!part) throw new Refused(SIGNED_OUT);
   place.replaceChildren(document.adoptNode(part));
   const first = one(".folder-list a", place) ?? one("[type=submit]", place);
   first.focus();

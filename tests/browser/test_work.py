@@ -120,6 +120,22 @@ def test_move_a_selection_and_take_it_back(desk: Desk) -> None:
     desk.expect_names(["Box", "a.txt", "b.txt", "c.txt"])
 
 
+def test_a_move_without_a_session_says_so(desk: Desk) -> None:
+    page = desk.page
+    desk.make_folder("Box")
+    cookies = page.context.cookies()
+    page.context.clear_cookies()
+    desk.act("Box", "Move")
+    said = "You are not signed in any more. Sign in, then try again."
+    expect(page.locator(".toast-line")).to_have_text(said)
+    page.context.add_cookies(cookies)
+    desk.act("Box", "Move")
+    chooser = page.locator("dialog[open]")
+    page.context.clear_cookies()
+    chooser.get_by_role("link", name="Files").click()
+    expect(chooser.locator("[data-problem]")).to_have_text(said)
+
+
 def test_drag_rows_onto_a_folder_and_a_breadcrumb(desk: Desk) -> None:
     desk.put(("a.txt", b"a"))
     desk.make_folder("Box")
