@@ -7,6 +7,7 @@ const language = navigator.languages.find((each) => each.startsWith(lang)) ?? la
 const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
 const day = new Intl.DateTimeFormat(language, { dateStyle: "medium" });
 const exact = new Intl.DateTimeFormat(language, { dateStyle: "full", timeStyle: "medium" });
+const hour = new Intl.DateTimeFormat(language, { timeStyle: "short" });
 const STEPS = [
   ["day", 86400],
   ["hour", 3600],
@@ -20,6 +21,8 @@ function words(moment) {
   const [unit, length] = STEPS.find(([, size]) => Math.abs(seconds) >= size) ?? STEPS.at(-1);
   return relative.format(Math.round(seconds / length), unit);
 }
+
+export const clock = (moment) => hour.format(moment);
 
 export function showTimes(root = document) {
   for (const element of all("time[datetime]", root)) {

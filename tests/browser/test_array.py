@@ -5,6 +5,7 @@ step of the story must not be over before it was looked at.
 """
 
 import os
+import re
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from support.desk import PASSWORD, PHONE, WIDE, Desk
 from support.site import Site, until
@@ -240,6 +241,32 @@ def test_its_forms_go_on_after_signing_in_in_another_tab(
         return bool(new != old and everywhere)
 
     until(is_renewed, 30, 0.3)
+
+
+def test_a_page_that_is_not_renewed_says_so(seat: Seat) -> None:
+    page = seat().page
+    notice = page.locator("[data-stale]")
+    expect(notice).to_be_hidden()
+    page.evaluate("window.kept = true")
+    cookies = page.context.cookies()
+    page.context.clear_cookies()
+    expect(notice).to_contain_text(re.compile(r"Not renewed since \d?\d:\d\d"))
+    expect(page.locator("[data-live]")).to_contain_text("Not renewed since")
+    check(page, "stale")
+    page.context.add_cookies(cookies)
+    expect(notice).to_be_hidden()
+    asked: list[str] = []
+
+    def away(route: Route) -> None:
+        asked.append(route.request.url)
+        route.abort()
+
+    page.route("**/array/live", away)
+    expect(notice).to_be_visible(timeout=30_000)
+    assert len(asked) == 3
+    page.unroute_all()
+    expect(notice).to_be_hidden()
+    assert page.evaluate("window.kept")
 
 
 def test_everything_works_without_scripts(seat: Seat, site: Site) -> None:
