@@ -206,6 +206,22 @@ def test_directly_nothing_that_a_client_claims_counts(instance: Instance) -> Non
     assert "evil" not in location
 
 
+def test_beside_tls_nothing_that_a_client_claims_counts(
+    instance: Instance, tmp_path: Path
+) -> None:
+    """The plain port answers two questions itself, and passes no claim on with them."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    _self_signed(key, certificate)
+    plain = free_port()
+    own = {"certificate": (certificate, key), "plain_port": plain}
+    with another(instance, "beside", **own):
+        for path in ("/healthz", "/readyz"):
+            status, name, _ = ask(plain, path, FORGED)
+            assert status == 200
+            assert "forged" not in name
+            assert last_line(instance, name)["address"] == "127.0.0.1"
+
+
 @pytest.mark.parametrize(
     ("trusted", "chain", "address"),
     [
