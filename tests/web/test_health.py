@@ -35,6 +35,18 @@ def test_it_is_alive_for_any_host_without_a_session(client: FlaskClient) -> None
     assert answer.headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.sqlite
+@pytest.mark.parametrize("host", ["a..b", "x" * 70, "-.-", "[", "a:b:c", ""])
+def test_what_no_host_can_be_called_is_answered_too(
+    ready_app: Flask, host: str
+) -> None:
+    client = ready_app.test_client()
+    for path in ("/healthz", "/readyz"):
+        assert client.get(path, headers={"Host": host}).status_code == 200
+    refused = client.get("/auth/login", headers={"Host": "a..b"})
+    assert refused.status_code == 400
+
+
 def test_it_is_ready(ready_app: Flask) -> None:
     answer = ready_app.test_client().get("/readyz", headers={"Host": "10.0.0.10"})
     assert answer.status_code == 200, answer.text
