@@ -10,6 +10,7 @@ from typing import Any
 from flask import Blueprint, flash, jsonify, redirect, request, url_for
 from flask_login import current_user
 from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.http import http_date
 from werkzeug.wrappers import Response
 
@@ -268,9 +269,11 @@ def download(id: str) -> Response:
         raise PreconditionFailed(
             "The file has changed since you looked. Nothing was sent. Fetch it anew."
         )
+    if decided == 416:
+        raise RequestedRangeNotSatisfiable(entry.size)
     headers = _headers(entry, blob, etag)
     if isinstance(decided, int):
-        return _without_bytes(decided, headers, entry.size)
+        return _without_bytes(decided, headers)
     span = decided or ranges.Span(0, entry.size)
     return _with_bytes(blob, headers, span, decided is not None, entry)
 
@@ -289,14 +292,10 @@ def _headers(entry: Entry, blob: Blob, etag: str) -> dict[str, str]:
     return headers
 
 
-def _without_bytes(status: int, headers: dict[str, str], size: int) -> Response:
-    if status == 416:
-        kept = {"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes"}
-        response = Response("", 416, {**disposition.SECURITY, **kept})
-    else:
-        response = Response((), status, headers)
-        for name in _OF_THE_BYTES:
-            response.headers.pop(name, None)
+def _without_bytes(status: int, headers: dict[str, str]) -> Response:
+    response = Response((), status, headers)
+    for name in _OF_THE_BYTES:
+        response.headers.pop(name, None)
     return response
 
 

@@ -16,7 +16,7 @@ from werkzeug.http import http_date, parse_date, parse_options_header
 
 from files import disposition, transfers
 from storage import blobs
-from support.drive import Drive
+from support.drive import JSON, Drive, code
 
 pytestmark = pytest.mark.sqlite
 DATA = bytes(range(256)) * 3000
@@ -210,6 +210,11 @@ def test_u12_a_range_outside_is_a_416(drive: Drive) -> None:
         answer = drive.read(file, Range=asked)
         assert answer.status_code == 416
         assert answer.headers["Content-Range"] == f"bytes */{len(DATA)}"
+        assert "does not have the bytes that were asked for" in answer.text
+        assert answer.mimetype == "text/html"
+        told = drive.read(file, Range=asked, **JSON)
+        assert (told.status_code, code(told)) == (416, "bad_range")
+        assert told.headers["Content-Range"] == f"bytes */{len(DATA)}"
     empty = drive.file("empty")
     assert drive.read(empty, Range="bytes=0-").status_code == 416
     assert drive.read(empty).status_code == 200
