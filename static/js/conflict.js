@@ -6,10 +6,13 @@ import { Refused } from "./server.js";
 let forAll = null;
 let turn = Promise.resolve();
 
-/** “plan.txt” and 2 make “plan (2).txt”. */
+// The server splits names in the same way: files/names.py.
+const EXTENSION = /^(.+?)((?:\.tar)?\.[^.\s]{1,32})$/su;
+
+/** “plan.txt” and 2 make “plan (2).txt”, “a.tar.gz” and 2 make “a (2).tar.gz”. */
 export function numbered(name, number) {
-  const dot = name.lastIndexOf(".");
-  const [stem, end] = dot > 0 ? [name.slice(0, dot), name.slice(dot)] : [name, ""];
+  const found = EXTENSION.exec(name);
+  const [stem, end] = /[^.]/.test(found?.[1] ?? "") ? found.slice(1) : [name, ""];
   return `${stem} (${number})${end}`;
 }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import CDPSession, Download, Locator, Route, expect
 
+from files.names import numbered
 from support.desk import WIDE, Desk
 
 DROP = """([selector, name, text, drop]) => {
@@ -136,6 +137,17 @@ def test_a_taken_name_keeps_both_replaces_or_skips(desk: Desk, tmp_path: Path) -
     page.locator("dialog[open]").get_by_role("button", name="Skip").click()
     expect(line(desk, "Skipped: the name is taken.")).to_have_count(1)
     assert desk.fetch("plan.txt", tmp_path) == b"third"
+
+
+def test_a_copy_is_numbered_as_the_server_does_it(desk: Desk) -> None:
+    names = ["a.tar.gz", "b", ".profile"]
+    desk.put(*((name, b"1") for name in names))
+    desk.pick(*((name, b"2") for name in names))
+    dialog = desk.page.locator("dialog[open]")
+    dialog.get_by_label("Do the same for all others").check()
+    dialog.get_by_role("button", name="Keep both").click()
+    for name in names:
+        desk.row(numbered(name, 2)).wait_for()
 
 
 def test_one_answer_for_all_conflicts(desk: Desk) -> None:
