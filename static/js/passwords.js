@@ -7,8 +7,11 @@ function toggle(button) {
   const input = document.getElementById(button.getAttribute("aria-controls"));
   const shown = input.type === "password";
   input.type = shown ? "text" : "password";
-  button.setAttribute("aria-pressed", String(shown));
-  button.textContent = shown ? "Hide" : "Show";
+  const word = shown ? "Hide" : "Show";
+  const name = button.getAttribute("aria-label");
+  // What is read begins with what is seen; it says the state, so nothing else does.
+  button.setAttribute("aria-label", name.replace(/^\w+/, word));
+  button.textContent = word;
   input.focus();
 }
 

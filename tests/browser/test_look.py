@@ -66,10 +66,14 @@ def test_show_password_and_its_strength_in_words(
     expect(strength).to_have_text("Too short yet: 5 of 12 characters.")
     page.fill("#password", PASSWORD)
     expect(strength).to_contain_text("Good length")
-    shown = page.get_by_role("button", name="Show password", exact=True)
-    shown.click()
+    page.get_by_role("button", name="Show password", exact=True).click()
     assert page.get_attribute("#password", "type") == "text"
-    assert page.locator("[data-show][aria-pressed=true]").count() == 1
+    hide = page.get_by_role("button", name="Hide password", exact=True)
+    expect(hide).to_have_text("Hide")
+    hide.click()
+    assert page.get_attribute("#password", "type") == "password"
+    shown = page.get_by_role("button", name="Show password", exact=True)
+    expect(shown).to_have_text("Show")
 
 
 def test_a_wrong_sign_in_keeps_the_name_and_says_why(
