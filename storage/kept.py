@@ -4,13 +4,15 @@ Such a member denies every deletion (a role without s3:DeleteObject), or what it
 stays as an older version (versioning, Object Lock). It is a good member all the same.
 Its tombstone stays owed, with the reason `kept`: so the row of the blob stays, with it
 the tombstones on every member, and nobody ever takes what is kept for a file. It is
-tried again once a day, because a right may be given and versions may expire.
+tried again, because a right may be given and versions may expire, but ever less often:
+each try costs some requests, and most buckets end versions after weeks.
 """
 
+from collections import defaultdict
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_, update
 
 from raid.array import Array
 from raid.errors import ObjectKept
@@ -21,7 +23,9 @@ from storage.db import db, transaction, utcnow
 from storage.models import Debt, DebtKind, Reason
 from storage.tombstones import Pairs, owe_again
 
-AGAIN_AFTER = timedelta(days=1)
+WAITS = tuple(timedelta(days=n) for n in (1, 1, 2, 4, 8, 16, 30))
+"""How long after each try: it comes when a blob has been kept for 1, 2, 4, 8, 16 and
+32 days, and every 30 days from then on. `Debt.tries` counts them, up to the last."""
 _PLAIN = {"synchronize_session": False}
 
 
@@ -49,16 +53,29 @@ def note(array: Array, pairs: Pairs) -> None:
         locked = maps.lock(session)
         known = counts(session)
         pairs = owe_again(locked, pairs)
-        session.execute(
-            update(Debt)
-            .where(tuple_(Debt.blob, Debt.member_uuid).in_(pairs), _IS_TOMBSTONE)
-            .values(reason=Reason.KEPT, tries=0, due_at=utcnow() + AGAIN_AFTER),
-            execution_options=_PLAIN,
-        )
+        _put_off(session, pairs)
         for member in sorted({member for _, member in pairs} - set(known)):
             seat = array.seat(member)
             slot = None if seat is None else seat[1]
             history.note(session, "member_keeps", slot=slot, member=member)
+
+
+def _put_off(session: maps.AnySession, pairs: Pairs) -> None:
+    """Let those that were kept before wait for longer than those that are new."""
+    now, waiting = utcnow(), defaultdict[int, list[int]](list)
+    found = session.execute(
+        select(Debt.id, Debt.tries, Debt.reason).where(
+            tuple_(Debt.blob, Debt.member_uuid).in_(pairs), _IS_TOMBSTONE
+        )
+    )
+    for row in found:
+        before = row.tries if row.reason == Reason.KEPT else 0
+        waiting[min(before + 1, len(WAITS))].append(row.id)
+    for tries, ids in waiting.items():
+        said = {"reason": Reason.KEPT, "tries": tries, "due_at": now + WAITS[tries - 1]}
+        session.execute(
+            update(Debt).where(Debt.id.in_(ids)).values(said), execution_options=_PLAIN
+        )
 
 
 _IS_TOMBSTONE = Debt.kind == DebtKind.TOMBSTONE
@@ -69,12 +86,16 @@ def is_worth_a_try() -> ColumnElement[bool]:
     """Match the debts of tombstones but those that were found to be kept of late.
 
     One that is being tried is claimed: due again in a moment, and not in a day. One
-    that would be due in more than a day was found by a clock that was wrong.
+    that would be due later than its tries allow was found by a clock that was wrong.
     """
     now = utcnow()
     claimed = now + timedelta(seconds=debts.CLAIM_SECONDS)
-    too_late = now + AGAIN_AFTER + AHEAD
-    return or_(~_IS_KEPT, Debt.due_at <= claimed, Debt.due_at > too_late)
+    # Each debt is compared with one moment only: all are asked this, in each round.
+    too_late = [
+        and_(Debt.tries == tries, Debt.due_at > now + wait + AHEAD)
+        for tries, wait in enumerate((WAITS[0], *WAITS))
+    ]
+    return or_(~_IS_KEPT, Debt.due_at <= claimed, *too_late)
 
 
 def counts(session: maps.AnySession | None = None) -> dict[UUID, int]:

@@ -344,15 +344,18 @@ def _put_off(failed: Failed) -> None:
                 Debt.member_uuid == member,
                 Debt.kind == DebtKind.TOMBSTONE,
             )
-            tries = session.scalar(select(Debt.tries).where(*mine))
-            if tries is None:
+            asked = select(Debt.tries, Debt.reason).where(*mine)
+            known = session.execute(asked).first()
+            if known is None:
                 # The member lacks nothing: the reason must not keep it out of sync.
                 why = {"reason": Reason.DAMAGED, **debts.later(_OFTEN)}
                 owe_again(locked, [(uuid, member)], **why)
             else:
+                values = debts.later(known.tries)
+                if known.reason == Reason.KEPT:
+                    del values["tries"]  # it counts how often it was found to be kept
                 session.execute(
-                    update(Debt).where(*mine).values(debts.later(tries)),
-                    execution_options=_PLAIN,
+                    update(Debt).where(*mine).values(values), execution_options=_PLAIN
                 )
 
 

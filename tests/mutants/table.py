@@ -681,9 +681,16 @@ MUTANTS = (
     Mutant(
         "what a member kept while a clock was ahead is never tried again",
         "storage/kept.py",
-        "Debt.due_at <= claimed, Debt.due_at > too_late)\n",
+        "Debt.due_at <= claimed, *too_late)\n",
         "Debt.due_at <= claimed)\n",
         "tests/storage/test_clock.py::test_what_a_member_keeps_is_tried_again_although_the_clock_was_ahead",
+    ),
+    Mutant(
+        "what a member keeps is tried again each day for ever",
+        "storage/kept.py",
+        "        before = row.tries if row.reason == Reason.KEPT else 0\n",
+        "        before = 0\n",
+        "tests/storage/test_kept_waits.py::test_the_days_of_the_tries",
     ),
     Mutant(
         "a tombstone that can't go is the first one in every round",
