@@ -1,13 +1,20 @@
 """What the stack of cloudformation.yaml costs: `python -m deploy.costs`.
 
 It prints the tables of docs/deploy-aws.md. Requests for a file are those that
-docs/members.md counts; prices are list prices and stand in one table, to be replaced by
-your own.
+docs/members.md and docs/scale.md count, and how often the code asks is read from it;
+prices are list prices and stand in one table, to be replaced by your own.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from math import ceil
+
+from storage.jobs.sweep import PREFIXES
+from storage.journal.snapshots import LEAST_BYTES
+from storage.kept import WAITS
+from storage.members.s3 import FRESH
+from storage.worker import HEADS_SECONDS
 
 REGION = "us-east-1"
 HOURS = 730
@@ -27,7 +34,7 @@ PRICES = {
     "db.t4g.medium in two zones, an hour": 0.129,
     "database storage in two zones, a GB and month": 0.23,
     "S3 Standard, a GB and month": 0.023,
-    "S3, 1000 PUT": 0.005,
+    "S3, 1000 PUT or LIST": 0.005,
     "S3, 1000 GET": 0.0004,
     "traffic to the Internet, a GB": 0.09,
     "traffic between regions, a GB": 0.02,
@@ -43,9 +50,20 @@ PROCESSES = 3
 """That look at the members on an instance: pages, transfers, worker."""
 FILE = 4 * 10**6
 NEW, READ, KEPT = 0.10, 0.20, 0.10
-"""Shares of what is stored: new and read in a month, and kept as old versions."""
-LOOKS = 259_200
+"""Shares of what is stored: new and read in a month, and purged in it, which lies as
+old versions for as long."""
+KEEP_DAYS = 30
+"""For how long old versions lie: `KeepVersionsDays`."""
+MONTH = 30 * 86_400
+LOOKS = round(MONTH / FRESH)
 """GETs of the superblock in a month, for each process and member."""
+PAGE = 1000
+"""Objects in the answer to a LIST."""
+COMES, GOES, ENTRY = 2, 4, 490
+"""Entries of the journal for a file that comes alone (it, its receipt) and for one that
+goes alone (to the trash, out of it, its purge begins and ends), and bytes of each."""
+SNAPSHOT = 225
+"""Bytes by file in a snapshot of the journal."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +91,38 @@ def gets(size: int) -> int:
     return 10 + 3 * (ceil(size / SEGMENT) - 1)
 
 
-def standing(public: bool) -> Iterator[Line]:
-    """Yield what is paid whatever is stored."""
+def tries() -> int:
+    """Return how often it is looked whether the versions of a purged file are gone."""
+    return 1 + sum(age.days <= KEEP_DAYS for age in accumulate(WAITS))
+
+
+def heads(size: float) -> float:
+    """Return the LISTs in a month by which workers look where journals end.
+
+    All entries are listed: those since the last snapshot, half-way to the next one.
+    """
+    snapshot = size / FILE * SNAPSHOT
+    entries = max(LEAST_BYTES, 2 * snapshot) / 2 / ENTRY
+    return INSTANCES * MEMBERS * MONTH / HEADS_SECONDS * ceil(entries / PAGE)
+
+
+def sweeps(size: float) -> float:
+    """Return the LISTs in a month of the sweeps, which come daily."""
+    objects = size / FILE * MEMBERS
+    return MONTH / 86_400 * (2 * PREFIXES * MEMBERS + objects // PAGE)
+
+
+def asked(what: str, put: float = 0, get: float = 0, lists: float = 0) -> Line:
+    """Return the line of some requests."""
+    counts = {"PUT": put, "GET": get, "LIST": lists}
+    told = [f"{count:,.0f} {verb}" for verb, count in counts.items() if count]
+    dear, cheap = PRICES["S3, 1000 PUT or LIST"], PRICES["S3, 1000 GET"]
+    dollars = (put + lists) / 1000 * dear + get / 1000 * cheap
+    return Line(what, ", ".join(told), dollars)
+
+
+def standing(size: float, public: bool) -> Iterator[Line]:
+    """Yield what is paid for hours, of the load balancer for bytes, too."""
     price = PRICES
     yield Line(
         "2 instances",
@@ -85,23 +133,20 @@ def standing(public: bool) -> Iterator[Line]:
             + 16 * price["gp3 volume, a GB and month"]
         ),
     )
+    address = price["public IPv4 address, an hour"]
     if public:
-        address = price["public IPv4 address, an hour"]
         yield Line("2 addresses", "2 x 730 h", INSTANCES * HOURS * address)
     else:
-        hour = price["NAT gateway, an hour"] + price["public IPv4 address, an hour"]
+        hour = price["NAT gateway, an hour"] + address
         yield Line(
             "2 NAT gateways", "2 x 730 h, each with an address", ZONES * HOURS * hour
         )
+    units = max(HOURS, size / GB * (NEW + READ))
     yield Line(
         "load balancer",
-        "730 h, 1 LCU, 2 addresses",
-        HOURS
-        * (
-            price["load balancer, an hour"]
-            + price["load balancer, an LCU and hour"]
-            + 2 * price["public IPv4 address, an hour"]
-        ),
+        f"730 h, {units:,.0f} LCU-hours, 2 addresses",
+        HOURS * (price["load balancer, an hour"] + 2 * address)
+        + units * price["load balancer, an LCU and hour"],
     )
     yield Line(
         "database",
@@ -118,28 +163,38 @@ def standing(public: bool) -> Iterator[Line]:
         + 8 * price["CloudWatch alarm, a month"]
         + sent * price["CloudWatch, 1000 puts"],
     )
-    looks = INSTANCES * PROCESSES * MEMBERS * LOOKS
-    yield Line(
-        "looks at members",
-        f"{looks:,} GET",
-        looks / 1000 * price["S3, 1000 GET"],
+
+
+def upkeep(size: float) -> Iterator[Line]:
+    """Yield what the array asks of itself while nobody uses it."""
+    yield asked("looks at members", get=INSTANCES * PROCESSES * MEMBERS * LOOKS)
+    yield asked("looks at journals", lists=heads(size))
+    yield asked("sweeps", lists=sweeps(size))
+    yield asked("scrub", get=size / FILE * (MEMBERS + 1))
+
+
+def used(size: float) -> Iterator[Line]:
+    """Yield what follows from the files that come, are read and go."""
+    new, read, gone = (size / FILE * share for share in (NEW, READ, KEPT))
+    yield asked("new files", put=new * puts(FILE))
+    yield asked("their receipts", get=new * gets(FILE))
+    yield asked("files read", get=read * gets(FILE))
+    yield asked("purges", put=gone * MEMBERS, lists=2 * gone * MEMBERS)
+    again = gone * MEMBERS * tries()
+    yield asked(
+        f"{tries()} tries of what is kept", put=again, get=again, lists=2 * again
     )
+    yield asked("journal", put=(new * COMES + gone * GOES) * MEMBERS)
 
 
-def stored(size: int, apart: bool) -> Iterator[Line]:
-    """Yield what follows from how much is stored, new and read."""
-    price, files, raw = PRICES, size / FILE, size / GB * MEMBERS / DATA
+def stored(size: float, apart: bool) -> Iterator[Line]:
+    """Yield what is paid for bytes."""
+    price, raw = PRICES, size / GB * MEMBERS / DATA
     yield Line(
         "storage",
         f"{raw:,.0f} GB, and {raw * KEPT:,.0f} GB of old versions",
         raw * (1 + KEPT) * price["S3 Standard, a GB and month"],
     )
-    put = files * NEW * puts(FILE)
-    yield Line("new files", f"{put:,.0f} PUT", put / 1000 * price["S3, 1000 PUT"])
-    got = files * READ * gets(FILE)
-    yield Line("files read", f"{got:,.0f} GET", got / 1000 * price["S3, 1000 GET"])
-    seen = files * MEMBERS
-    yield Line("scrub", f"{seen:,.0f} GET", seen / 1000 * price["S3, 1000 GET"])
     out = max(0.0, size / GB * READ - 100)
     yield Line(
         "downloads",
@@ -169,7 +224,9 @@ def table(apart: bool) -> str:
     """Return the table of a month, for 100 GB and for 10 TB."""
     sizes = (100 * GB, 10_000 * GB)
     lines = ["| line | 100 GB | USD | 10 TB | USD |", "|---|---|---|---|---|"]
-    bills = [[*standing(apart), *stored(size, apart)] for size in sizes]
+    bills = [
+        [*standing(n, apart), *upkeep(n), *used(n), *stored(n, apart)] for n in sizes
+    ]
     for small, large in zip(*bills, strict=True):
         lines.append(
             f"| {small.what} | {small.how} | {small.dollars:,.2f} "
@@ -184,7 +241,10 @@ def beside() -> str:
     """Return what it costs to bring everything in, and what a NAT gateway adds."""
     lines = ["| | 100 GB | 10 TB |", "|---|---|---|"]
     counts = [size / FILE * puts(FILE) for size in (100 * GB, 10_000 * GB)]
-    cells = [f"{n:,.0f} PUT = {n / 1000 * PRICES['S3, 1000 PUT']:,.2f}" for n in counts]
+    cells = [
+        f"{n:,.0f} PUT = {n / 1000 * PRICES['S3, 1000 PUT or LIST']:,.2f}"
+        for n in counts
+    ]
     lines.append(f"| to store everything once | {' | '.join(cells)} |")
     more = [between(n) * PRICES["NAT gateway, a GB"] for n in (100, 10_000)]
     cells = [f"{dollars:,.2f} a month" for dollars in more]
