@@ -1,8 +1,8 @@
 """Put what the alarms of the stack need into CloudWatch: `python -m deploy.cloudwatch`.
 
 A timer runs it on every instance. It reads `/metrics` of this instance and puts at most
-four numbers: Degraded (0 or 1), Debts, DamagedFiles and ScrubAge (seconds). What is not
-known is not put: an alarm sees missing data, never a number that was made up.
+four numbers: Degraded (0 or 1), Debts, DamagedFiles and ScrubAgeDays. What is not known
+is not put: an alarm sees missing data, never a number that was made up.
 """
 
 import os
@@ -32,7 +32,7 @@ def numbers(text: str) -> dict[str, float]:
         "Degraded": _not_clean(found.get("holdfast_array_state")),
         "Debts": _sum(found.get("holdfast_debts")),
         "DamagedFiles": _sum(found.get("holdfast_blobs_damaged")),
-        "ScrubAge": _sum(found.get("holdfast_last_scrub_age_seconds")),
+        "ScrubAgeDays": _days(found.get("holdfast_last_scrub_age_seconds")),
     }
     return {name: value for name, value in values.items() if value is not None}
 
@@ -48,6 +48,11 @@ def _sum(family: Metric | None) -> float | None:
     return None if family is None else sum(one.value for one in family.samples)
 
 
+def _days(family: Metric | None) -> float | None:
+    seconds = _sum(family)
+    return None if seconds is None else seconds / 86_400
+
+
 def data(values: Mapping[str, float], stack: str) -> Iterable[dict[str, Any]]:
     """Yield the numbers as CloudWatch takes them."""
     for name, value in values.items():
@@ -55,7 +60,7 @@ def data(values: Mapping[str, float], stack: str) -> Iterable[dict[str, Any]]:
             "MetricName": name,
             "Dimensions": [{"Name": "Stack", "Value": stack}],
             "Value": value,
-            "Unit": "Seconds" if name == "ScrubAge" else "Count",
+            "Unit": "None" if name == "ScrubAgeDays" else "Count",
         }
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from math import ceil
 
+import config
 from storage.jobs.sweep import PREFIXES
 from storage.journal.snapshots import LEAST_BYTES
 from storage.kept import WAITS
@@ -25,6 +26,7 @@ GB = 10**9
 
 PRICES = {
     "t3.medium, an hour": 0.0416,
+    "c6i.large, an hour": 0.085,
     "gp3 volume, a GB and month": 0.08,
     "NAT gateway, an hour": 0.045,
     "NAT gateway, a GB": 0.045,
@@ -45,6 +47,13 @@ PRICES = {
 }
 """US dollars."""
 
+BASELINE = {"t3.medium": 0.256, "c6i.large": 0.781}
+"""Gbit/s that types of instances may move all the time; the cheapest comes first."""
+_SETTINGS = {row.name: row.default for row in config.SETTINGS}
+PACE = int(_SETTINGS["PACE"] or 0) / 100
+SCRUB_DAYS = int(_SETTINGS["SCRUB_DAYS"] or 0)
+ALARM_DAYS = 40
+"""`ScrubAlarmDays`."""
 INSTANCES, ZONES, MEMBERS, DATA = 2, 2, 4, 3
 PROCESSES = 3
 """That look at the members on an instance: pages, transfers, worker."""
@@ -112,6 +121,18 @@ def sweeps(size: float) -> float:
     return MONTH / 86_400 * (2 * PREFIXES * MEMBERS + objects // PAGE)
 
 
+def scrub_days(size: float, kind: str) -> float:
+    """Return how long a scrub takes if its instance moves no more than its baseline."""
+    bits = 8 * size * MEMBERS / DATA
+    return bits / (BASELINE[kind] * 1e9 * PACE) / 86_400
+
+
+def kind_for(size: float) -> str:
+    """Return the type of instances that end a scrub before there is an alarm."""
+    room = ALARM_DAYS - SCRUB_DAYS
+    return next(kind for kind in BASELINE if scrub_days(size, kind) <= room)
+
+
 def asked(what: str, put: float = 0, get: float = 0, lists: float = 0) -> Line:
     """Return the line of some requests."""
     counts = {"PUT": put, "GET": get, "LIST": lists}
@@ -123,14 +144,13 @@ def asked(what: str, put: float = 0, get: float = 0, lists: float = 0) -> Line:
 
 def standing(size: float, public: bool) -> Iterator[Line]:
     """Yield what is paid for hours, of the load balancer for bytes, too."""
-    price = PRICES
+    price, kind = PRICES, kind_for(size)
     yield Line(
         "2 instances",
-        "2 x 730 h, and 2 x 16 GB of disk",
+        f"2 x 730 h of {kind}, and 2 x 16 GB of disk",
         INSTANCES
         * (
-            HOURS * price["t3.medium, an hour"]
-            + 16 * price["gp3 volume, a GB and month"]
+            HOURS * price[f"{kind}, an hour"] + 16 * price["gp3 volume, a GB and month"]
         ),
     )
     address = price["public IPv4 address, an hour"]
@@ -238,7 +258,7 @@ def table(apart: bool) -> str:
 
 
 def beside() -> str:
-    """Return what it costs to bring everything in, and what a NAT gateway adds."""
+    """Return what it costs to bring all in, how long scrubs take, what NAT adds."""
     lines = ["| | 100 GB | 10 TB |", "|---|---|---|"]
     counts = [size / FILE * puts(FILE) for size in (100 * GB, 10_000 * GB)]
     cells = [
@@ -246,6 +266,10 @@ def beside() -> str:
         for n in counts
     ]
     lines.append(f"| to store everything once | {' | '.join(cells)} |")
+    for kind in BASELINE:
+        days = [scrub_days(n, kind) for n in (100 * GB, 10_000 * GB)]
+        cells = [f"{n:.2f} days" if n < 1 else f"{n:.1f} days" for n in days]
+        lines.append(f"| a scrub, at the baseline of {kind} | {' | '.join(cells)} |")
     more = [between(n) * PRICES["NAT gateway, a GB"] for n in (100, 10_000)]
     cells = [f"{dollars:,.2f} a month" for dollars in more]
     lines.append(

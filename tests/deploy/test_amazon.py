@@ -16,6 +16,7 @@ from deploy import awssecrets, cloudwatch
 from support.buckets import give_credentials
 
 ADDRESS = "db.abc.us-east-1.rds.amazonaws.com:5432"
+SCRUBBED = "holdfast_last_scrub_age_seconds"
 CLEAN = """# TYPE holdfast_array_state gauge
 holdfast_array_state{state="clean"} 1.0
 holdfast_array_state{state="degraded"} 0.0
@@ -108,6 +109,8 @@ def test_what_alarms_look_at_is_read_from_the_metrics() -> None:
         "Debts": 5.0,
         "DamagedFiles": 1.0,
     }
+    told = f"{CLEAN}# TYPE {SCRUBBED} gauge\n{SCRUBBED} 864000.0\n"
+    assert cloudwatch.numbers(told)["ScrubAgeDays"] == 10.0
     worse = CLEAN.replace('"clean"} 1.0', '"clean"} 0.0')
     assert cloudwatch.numbers(worse)["Degraded"] == 1.0
 

@@ -74,6 +74,18 @@ def test_a_load_balancer_takes_for_each_gigabyte() -> None:
     assert line.dollars == pytest.approx(730 * 0.0325 + 3000 * 0.008)
 
 
+def test_instances_end_a_scrub_before_there_is_an_alarm() -> None:
+    parameters = plain(SITE)["Parameters"]
+    assert parameters["ScrubAlarmDays"]["Default"] == costs.ALARM_DAYS
+    assert costs.kind_for(10**11) == parameters["InstanceType"]["Default"]
+    # 13,333 GB over 0.256 Gbit/s take 4.8 days, and a job works for 40 % of the time.
+    assert costs.scrub_days(10**13, "t3.medium") == pytest.approx(4.8 / 0.4, rel=0.01)
+    assert costs.kind_for(10**13) == "c6i.large"
+    for public in (True, False):
+        bill = [*costs.standing(10**13, public)]
+        assert "2 x 730 h of c6i.large" in bill[0].how
+
+
 def test_a_journal_is_listed_as_a_whole() -> None:
     """Every 180 s, by each of two workers, on each of four members."""
     once = 2 * 4 * 30 * 86_400 / 180

@@ -230,6 +230,8 @@ def test_alarms_look_at_what_is_put(site: dict[str, Any]) -> None:
     assert own == set(cloudwatch.numbers(text + "\n"))
     for row in alarms.values():
         assert row["AlarmActions"] == row["OKActions"] == [{"Ref": "Alarms"}]
+    assert alarms["ScrubAlarm"]["MetricName"] == "ScrubAgeDays"
+    assert alarms["ScrubAlarm"]["Threshold"] == {"Ref": "ScrubAlarmDays"}
     # Where silence is bad news, the first instances come before the alarm.
     silence = {n for n, r in alarms.items() if r["TreatMissingData"] == "breaching"}
     assert silence == {"DegradedAlarm", "DamagedAlarm", "InstancesAlarm"}

@@ -402,7 +402,7 @@ def test_what_a_bucket_keeps_is_not_owed(store: Store) -> None:
 
 
 def test_scrubs_that_never_end_make_the_last_one_older_and_older(store: Store) -> None:
-    """Else an alarm at 32 days stays silent just where none ever ended."""
+    """Else an alarm stays silent just where none ever ended."""
     name = ("holdfast_last_scrub_age_seconds",)
     assert read(Rows(store.app, seconds=30))[name] < 3600
     with transaction() as session:
