@@ -242,6 +242,13 @@ def test_an_instance_installs_a_checked_archive(stack: Stack) -> None:
     assert parse_bucket_url(aws["STATIC_PLACE"]).region == REGION
 
 
+def test_assets_may_have_a_name_of_their_own(account: None) -> None:
+    arn = f"arn:aws:acm:{REGION}:111122223333:certificate/static"
+    stack = Stack(StaticDomainName="static.example.org", StaticCertificateArn=arn)
+    known = environment(stack.script(), SITE_ENV)
+    assert known["HOLDFAST_STATIC_URL"] == "https://static.example.org/static"
+
+
 def test_members_elsewhere_and_public_instances(account: None) -> None:
     stack = Stack(
         "other", Member2="far-away,eu-west-1,444455556666", InstanceNetwork="public"

@@ -150,6 +150,32 @@ def test_cloudfront_serves_hashed_assets_to_the_pages(site: dict[str, Any]) -> N
     assert cors["AccessControlAllowCredentials"] is False
 
 
+def test_nobody_speaks_old_tls_or_a_weak_cipher(site: dict[str, Any]) -> None:
+    """CloudFront has no choice under its own name; under another it has bounds, too."""
+    listener = of_type(site, "AWS::ElasticLoadBalancingV2::Listener")["Secure"]
+    assert listener["SslPolicy"] == "ELBSecurityPolicy-TLS13-1-2-Res-2021-06"
+    row = of_type(site, "AWS::CloudFront::Distribution")["StaticSite"]
+    named, plainly = row["DistributionConfig"]["ViewerCertificate"]["Fn::If"][1:]
+    assert named == {
+        "AcmCertificateArn": {"Ref": "StaticCertificateArn"},
+        "MinimumProtocolVersion": "TLSv1.2_2021",
+        "SslSupportMethod": "sni-only",
+    }
+    assert plainly == {"CloudFrontDefaultCertificate": True}
+    aliases = row["DistributionConfig"]["Aliases"]["Fn::If"]
+    given = {"Ref": "StaticDomainName"}
+    assert aliases == ["HasStaticName", [given], {"Ref": "AWS::NoValue"}]
+    arn = re.compile(site["Parameters"]["StaticCertificateArn"]["AllowedPattern"])
+    assert arn.match("arn:aws:acm:us-east-1:111122223333:certificate/abc")
+    assert not arn.match("arn:aws:acm:eu-west-1:111122223333:certificate/abc")
+    # Pages name the assets where they are, and the output says where that is.
+    there = {"Fn::GetAtt": ["StaticSite", "DomainName"]}
+    either = {"Fn::If": ["HasStaticName", given, there]}
+    data = site["Resources"]["Template"]["Properties"]["LaunchTemplateData"]
+    assert data["UserData"]["Fn::Base64"]["Fn::Sub"][1]["Static"] == either
+    assert site["Outputs"]["Static"]["Value"]["Fn::Sub"][1]["Name"] == either
+
+
 def test_the_load_balancer_lets_uploads_end(site: dict[str, Any]) -> None:
     group = of_type(site, "AWS::ElasticLoadBalancingV2::TargetGroup")["Targets"]
     known = attributes(group["TargetGroupAttributes"])

@@ -21,7 +21,7 @@ IMAGE = "/aws/service/debian/release/12/latest/amd64"
 STANDING_IN = {
     # A stack may not be tried with a parameter of Amazon's own.
     IMAGE: "/images/debian",
-    "${StaticSite.DomainName}": "d111.cloudfront.net",
+    "!GetAtt StaticSite.DomainName": "d111.cloudfront.net",
     "${SecretKey}": "arn:aws:secretsmanager:us-east-1:123456789012:secret:key",
     "${DatabaseSecret}:": "arn:aws:secretsmanager:us-east-1:123456789012:secret:db:",
     "${DatabaseSecret}": "arn:aws:secretsmanager:us-east-1:123456789012:secret:db",
