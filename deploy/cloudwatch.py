@@ -30,7 +30,7 @@ def numbers(text: str) -> dict[str, float]:
     found = {one.name: one for one in text_string_to_metric_families(text)}
     values = {
         "Degraded": _not_clean(found.get("holdfast_array_state")),
-        "Debts": _sum(found.get("holdfast_debts")),
+        "Debts": _owed(found.get("holdfast_debts")),
         "DamagedFiles": _sum(found.get("holdfast_blobs_damaged")),
         "ScrubAgeDays": _days(found.get("holdfast_last_scrub_age_seconds")),
     }
@@ -42,6 +42,13 @@ def _not_clean(family: Metric | None) -> float | None:
         return None
     states = {one.labels["state"]: one.value for one in family.samples}
     return float(not states.get("clean"))
+
+
+def _owed(family: Metric | None) -> float | None:
+    """Count what files lack; the tombstones of a large purge are owed for hours."""
+    if family is None:
+        return None
+    return sum(s.value for s in family.samples if s.labels.get("kind") != "tombstone")
 
 
 def _sum(family: Metric | None) -> float | None:

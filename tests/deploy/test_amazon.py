@@ -109,6 +109,8 @@ def test_what_alarms_look_at_is_read_from_the_metrics() -> None:
         "Debts": 5.0,
         "DamagedFiles": 1.0,
     }
+    purging = CLEAN.replace('{kind="shard"} 2.0', '{kind="tombstone"} 2000.0')
+    assert cloudwatch.numbers(purging)["Debts"] == 3.0
     told = f"{CLEAN}# TYPE {SCRUBBED} gauge\n{SCRUBBED} 864000.0\n"
     assert cloudwatch.numbers(told)["ScrubAgeDays"] == 10.0
     worse = CLEAN.replace('"clean"} 1.0', '"clean"} 0.0')
