@@ -16,12 +16,12 @@ import click
 from flask.cli import AppGroup, with_appcontext
 
 from files import assets
-from storage.members.s3client import make_client
+from storage.members.s3body import Body
+from storage.members.s3calls import Calls, calls_to
 from storage.members.s3errors import Answered, Trouble
 from storage.members.s3url import Bucket, parse_bucket_url
 
 MARK = "published.json"
-_TIMEOUT = 30.0
 _SMALL = 512
 commands = AppGroup("static", help="Give the assets to another server.")
 
@@ -101,26 +101,25 @@ def publish(url: str) -> None:
 
 
 def _put_all(bucket: Bucket, found: assets.Assets) -> tuple[int, int]:
-    client = make_client(bucket, 4, lambda: _TIMEOUT)
-    known = set(_known(client, bucket, found.digest))
+    calls = calls_to(bucket)
+    known = set(_known(calls, bucket, found.digest))
     put = 0
     every = [pack(piece) for piece in pieces(found)]
     for piece in every:
         key = _key(bucket, piece.key)
         if key not in known:
-            client.call("put_object", _request(bucket, key, piece))
+            size, request = len(piece.body), _request(bucket, key, piece)
+            calls.ask("put_object", size=size, elsewhere=False, **request)
             put += 1
     return put, len(every) - put
 
 
-def _known(client: Any, bucket: Bucket, digest: str) -> Iterator[str]:
+def _known(calls: Calls, bucket: Bucket, digest: str) -> Iterator[str]:
     """Yield what is there; nothing under a digest ever changes."""
     more: dict[str, Any] = {}
     prefix = _key(bucket, f"{digest}/")
     while True:
-        answer = client.call(
-            "list_objects_v2", {"Bucket": bucket.name, "Prefix": prefix, **more}
-        )
+        answer = calls.ask("list_objects_v2", Bucket=bucket.name, Prefix=prefix, **more)
         yield from (one["Key"] for one in answer.get("Contents", ()))
         if not answer.get("IsTruncated"):
             return
@@ -135,7 +134,7 @@ def _request(bucket: Bucket, key: str, piece: Piece) -> dict[str, Any]:
     request: dict[str, Any] = {
         "Bucket": bucket.name,
         "Key": key,
-        "Body": piece.body,
+        "Body": Body([piece.body]),
         "ContentType": piece.content_type,
         "CacheControl": assets.FOR_EVER,
     }

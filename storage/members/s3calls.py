@@ -116,11 +116,13 @@ class Calls:
         size: int = 0,
         tries: int = TRIES,
         seconds: float | None = None,
+        elsewhere: bool = True,
         **parameters: Any,
     ) -> dict[str, Any]:
         """Make a request and return the answer, its body (if any) as bytes.
 
-        ``size`` is the number of bytes that travel, ``seconds`` another deadline.
+        ``size`` is the number of bytes that travel, ``seconds`` another deadline. An
+        upload that nobody answers is not sent again if it can go ``elsewhere``.
         Raises `Answered` or `Unanswered` after the last try.
         """
         deadline = Deadline((seconds or self._seconds) + size / SLOWEST, self._clock)
@@ -129,7 +131,8 @@ class Calls:
             try:
                 answer = own.once(operation, parameters, deadline)
             except Trouble as trouble:
-                if number == tries or _is_silent_put(operation, trouble):
+                over = elsewhere and _is_silent_put(operation, trouble)
+                if over or number == tries:
                     raise
                 if not self._again(own, trouble, number, deadline):
                     raise

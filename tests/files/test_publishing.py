@@ -4,6 +4,7 @@ import gzip
 import http.server
 import json
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from moto.server import ThreadedMotoServer
 
 from deploy import prepare
 from files import assets, publishing
+from storage.members import s3calls
+from support.between import Answer, between
 from support.buckets import S3Server, give_credentials
 
 pytestmark = pytest.mark.sqlite
@@ -25,7 +28,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     running = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     running.start()
     host, port = running.get_host_and_port()
-    yield S3Server("moto", f"http://{host}:{port}")
+    endpoint = f"http://{host}:{port}"
+    # What the one before it held is in this process.
+    urllib.request.urlopen(f"{endpoint}/moto-api/reset", b"").close()
+    yield S3Server("moto", endpoint)
     running.stop()
 
 
@@ -116,6 +122,49 @@ def test_publish_says_what_is_wrong(
     said = app.test_cli_runner().invoke(args=["static", "publish", url])
     assert said.exit_code != 0
     assert says in said.output
+
+
+@pytest.mark.parametrize(
+    ("operation", "answer"),
+    [
+        ("LIST", Answer(503, "SlowDown")),
+        ("PUT object", Answer(503, "SlowDown")),
+        ("PUT object", Answer(misdeed="reset")),
+        ("PUT object", Answer(misdeed="hang")),
+    ],
+    ids=["list", "put", "reset", "silence"],
+)
+def test_trouble_that_passes_fails_no_publishing(
+    app: Flask,
+    server: S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+    operation: str,
+    answer: Answer,
+) -> None:
+    """An instance that is installed publishes once, and fails if that fails."""
+    monkeypatch.setattr(s3calls, "READ_TIMEOUT", 0.5)
+    monkeypatch.setattr(s3calls, "FIRST_PAUSE", 0.01)
+    with between(server.endpoint) as way, app.app_context():
+        known = assets.current()
+        spoilt = way.spoil(operation, answer, times=2)
+        bucket = server.bucket()
+        said = run(app, "publish", f"s3://{bucket}/static?endpoint={way.endpoint}")
+    assert len(spoilt) == 2
+    assert f"{len(known.paths) + 1} files were put" in said
+    assert f"static/{known.digest}/published.json" in found(server, bucket)
+
+
+def test_trouble_that_stays_is_said(
+    app: Flask, server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3calls, "FIRST_PAUSE", 0.01)
+    with between(server.endpoint) as way:
+        spoilt = way.spoil("PUT object", Answer(503, "SlowDown"))
+        url = f"s3://{server.bucket()}/static?endpoint={way.endpoint}"
+        said = app.test_cli_runner().invoke(args=["static", "publish", url])
+    assert said.exit_code == 1
+    assert "SlowDown" in said.output
+    assert len(spoilt) == s3calls.TRIES
 
 
 # -- a start waits for what pages will name ---------------------------------

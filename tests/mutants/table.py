@@ -686,6 +686,13 @@ MUTANTS = (
         "tests/storage/test_clock.py::test_what_a_member_keeps_is_tried_again_although_the_clock_was_ahead",
     ),
     Mutant(
+        "assets whose upload was not answered are not put again",
+        "files/publishing.py",
+        "size=size, elsewhere=False, **request",
+        "size=size, **request",
+        "tests/files/test_publishing.py::test_trouble_that_passes_fails_no_publishing",
+    ),
+    Mutant(
         "what a member keeps is tried again each day for ever",
         "storage/kept.py",
         "        before = row.tries if row.reason == Reason.KEPT else 0\n",
