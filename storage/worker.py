@@ -47,11 +47,13 @@ UNDO_SECONDS = 5.0
 SCHEDULE_SECONDS = 60.0
 JOURNAL_SECONDS = 3.0
 HEADS_SECONDS = 180.0
+WHOLE_JOURNALS_SECONDS = 86_400.0
+"""To list a journal of a million entries costs a thousand requests of a bucket."""
 LAG_SECONDS = 15.0
 FINISH_SECONDS = 3.0
 REST_SECONDS = 5.0
 """How long `--once` waits for a job that keeps to its pace."""
-_HEADS = "journal heads"
+_HEADS, _WHOLE_JOURNALS = "journal heads", "whole journals"
 TURN_SECONDS = 5.0
 """How long a round purges, and pays: hours of either must not keep the rest waiting."""
 
@@ -202,20 +204,22 @@ class Worker:
         return runner.run(array, lambda: self.stopping)
 
     def _is_readonly(self, array: Array) -> bool:
-        """Tell whether nothing may be done; once something may, look at the heads."""
+        """Tell whether nothing may be done; once something may, look at journals."""
         if array.map.readonly:
-            self._done_at.pop(_HEADS, None)
+            self._done_at.pop(_WHOLE_JOURNALS, None)
         return array.map.readonly
 
     def _went_back(self) -> bool:
-        """Tell whether the database is older than it was; then heads come first."""
+        """Tell whether the database is older than it was; journals come first then."""
         back = self._tide.went_back()
         if back:
-            self._done_at.pop(_HEADS, None)
+            self._done_at.pop(_WHOLE_JOURNALS, None)
         return back
 
     def _heads(self, array: Array) -> int:
-        return heads.check(array) if self._due(_HEADS, HEADS_SECONDS) else 0
+        if self._due(_WHOLE_JOURNALS, WHOLE_JOURNALS_SECONDS):
+            return heads.check(array)
+        return heads.glance(array) if self._due(_HEADS, HEADS_SECONDS) else 0
 
     def _journal(self, array: Array) -> int:
         done = 0

@@ -532,7 +532,7 @@ MUTANTS = (
     Mutant(
         "a worker that runs does not see that an older database was put in place",
         "storage/worker.py",
-        "            self._done_at.pop(_HEADS, None)\n        return back",
+        "            self._done_at.pop(_WHOLE_JOURNALS, None)\n        return back",
         "            pass\n        return back",
         "tests/storage/test_journal_heads.py"
         "::test_a_database_older_than_the_members_undoes_no_upload",
@@ -568,6 +568,22 @@ MUTANTS = (
         "MemberRow.uuid == member",
         "tests/storage/test_inventory.py"
         "::test_what_went_away_in_its_last_step_is_looked_at_again",
+    ),
+    Mutant(
+        "a glance does not see that a member was rolled back",
+        "storage/journal/heads.py",
+        "        if one.held and _holds(array, one.slot, newest) is False:\n",
+        "        if False:\n",
+        "tests/storage/test_journal_heads.py"
+        "::test_a_glance_finds_a_member_that_was_rolled_back",
+    ),
+    Mutant(
+        "a glance does not see that the database was rolled back",
+        "storage/journal/heads.py",
+        "    if not any(_holds(array, one.slot, one_more) for one in found):\n",
+        "    if found:\n",
+        "tests/storage/test_journal_heads.py"
+        "::test_a_glance_finds_a_database_that_is_behind_any_member",
     ),
     Mutant(
         "a job fails because the map is older than its member",

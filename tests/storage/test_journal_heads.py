@@ -15,6 +15,7 @@ from raid.journal import Entry
 from storage import blobs, membership, watch
 from storage.db import db, release, transaction, utcnow
 from storage.journal import chain, delivery, exporter, heads, snapshots
+from storage.members.local import LocalMember
 from storage.models import (
     ArrayRow,
     Blob,
@@ -261,6 +262,109 @@ def test_a_web_process_looks_again_when_the_database_went_back(written: Store) -
     roll_back_database(written, 3)
     watcher.step()
     assert written.array_row().readonly
+
+
+# -- a glance at the ends alone
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What members are asked about their journals: `list`, or a key."""
+    found: list[str] = []
+    listing, info = LocalMember.list, LocalMember.info
+
+    def listed(self: LocalMember, prefix: str) -> Any:
+        if prefix.startswith("c/"):
+            found.append("list")
+        return listing(self, prefix)
+
+    def looked(self: LocalMember, key: str) -> Any:
+        if key.startswith("c/"):
+            found.append(key)
+        return info(self, key)
+
+    monkeypatch.setattr(LocalMember, "list", listed)
+    monkeypatch.setattr(LocalMember, "info", looked)
+    return found
+
+
+def glance(store: Store) -> int:
+    store.runtime.forget_map()
+    return heads.glance(store.runtime.array())
+
+
+def test_journals_that_end_where_they_should_are_not_listed(
+    written: Store, asked: list[str]
+) -> None:
+    assert glance(written) == 0
+    assert sorted(asked) == sorted(["c/1/5", "c/1/6"] * 4)
+    written.lose(3)
+    written.runtime.check_members()
+    add(written, 6)
+    asked.clear()
+    assert glance(written) == 0
+    assert sorted(asked) == sorted(["c/1/6", "c/1/7"] * 3)
+
+
+def test_a_glance_finds_a_member_that_was_rolled_back(written: Store) -> None:
+    for number in (4, 5):
+        (journal(written, 1) / str(number)).unlink()
+    assert glance(written) == 1
+    assert written.states() == ["in_sync", "stale", "in_sync", "in_sync"]
+    row = next(row for row in written.rows(MemberRow) if row.slot == 1)
+    assert (row.inventory_due, row.journal_number) == (True, 3)
+
+
+@pytest.mark.parametrize("holder", [0, 3])
+def test_a_glance_finds_a_database_that_is_behind_any_member(
+    written: Store, holder: int
+) -> None:
+    for slot in {0, 1, 2, 3} - {holder}:
+        (journal(written, slot) / "4").unlink()
+        (journal(written, slot) / "5").unlink()
+    roll_back_database(written, 3)
+    assert glance(written) == 0
+    assert written.array_row().readonly
+
+
+def test_an_entry_that_comes_during_a_glance_is_no_later_one(
+    written: Store, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = chain.read
+    came: list[int] = []
+
+    def read(connection: Any) -> chain.Tail:
+        tail = real(connection)
+        if not came:
+            came.append(6)
+            add(written, 6)
+        return tail
+
+    array = written.runtime.array()
+    monkeypatch.setattr(chain, "read", read)
+    assert heads.look_right(array)
+    assert (came, "list" in asked) == ([6], False)
+    assert "c/1/6" in asked
+
+
+def test_a_worker_lists_journals_once_a_day_and_glances_meanwhile(
+    written: Store, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    worker = Worker()
+    for _ in range(2):
+        worker.tick()
+    assert asked.count("list") == 4
+    asked.clear()
+    for _ in range(3):
+        now[0] += 200
+        worker.tick()
+    assert "list" not in asked
+    assert asked.count("c/1/5") == 12
+    now[0] += 86_400
+    worker.tick()
+    assert asked.count("list") == 4
 
 
 def test_an_entry_of_a_later_incarnation_is_ahead_too(written: Store) -> None:
