@@ -3,11 +3,13 @@
 import base64
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from uuid import UUID, uuid4
 
 import pytest
@@ -17,7 +19,7 @@ from auth.services import create_user
 from files import trash
 from raid import repair
 from raid.keys import QUARANTINE, manifest_key
-from storage import agreement, blobs, membership, restore, services
+from storage import agreement, blobs, membership, purge, restore, services
 from storage.errors import WrongLength
 from storage.jobs import sweep, table
 from storage.journal import recovery
@@ -203,7 +205,26 @@ def test_a_later_round_takes_nothing_for_gone(store: Store, keeper: Keeper) -> N
     check_kept(store, gone)
 
 
-def test_it_is_tried_once_a_day_and_no_more(store: Store, keeper: Keeper) -> None:
+def test_what_a_try_asks_for(
+    make_keeper: Callable[[str], Keeper], over: Callable[[Keeper], Store]
+) -> None:
+    """`deploy.costs` reckons with it: a refused PUT costs what any does."""
+    keeper = make_keeper("versions")
+    store = over(keeper)
+    gone = purge_some(store)
+    store.make_due()
+    keeper.way.log.clear()
+    purge.run(store.runtime.array())
+    for uuid in gone:
+        asked = [one for one in keeper.way.log if str(uuid) in unquote(one.path)]
+        assert Counter(one.operation for one in asked) == {
+            "PUT object": 1,
+            "GET object": 1,
+            "LIST": 2,
+        }
+
+
+def test_it_is_not_tried_again_at_once(store: Store, keeper: Keeper) -> None:
     gone = purge_some(store)
     keeper.way.log.clear()
     for _ in range(3):
