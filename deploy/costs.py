@@ -15,7 +15,7 @@ from storage.jobs.sweep import PREFIXES
 from storage.journal.snapshots import LEAST_BYTES
 from storage.kept import WAITS
 from storage.members.s3 import FRESH
-from storage.worker import HEADS_SECONDS
+from storage.worker import HEADS_SECONDS, WHOLE_JOURNALS_SECONDS
 
 REGION = "us-east-1"
 HOURS = 730
@@ -105,14 +105,22 @@ def tries() -> int:
     return 1 + sum(age.days <= KEEP_DAYS for age in accumulate(WAITS))
 
 
-def heads(size: float) -> float:
-    """Return the LISTs in a month by which workers look where journals end.
+def ends() -> float:
+    """Return the GETs in a month by which workers look where journals end.
+
+    They ask for the newest entry of a member, and for the one after it.
+    """
+    return 2 * INSTANCES * MEMBERS * MONTH / HEADS_SECONDS
+
+
+def listings(size: float) -> float:
+    """Return the LISTs in a month of whole journals, by each worker daily.
 
     All entries are listed: those since the last snapshot, half-way to the next one.
     """
     snapshot = size / FILE * SNAPSHOT
     entries = max(LEAST_BYTES, 2 * snapshot) / 2 / ENTRY
-    return INSTANCES * MEMBERS * MONTH / HEADS_SECONDS * ceil(entries / PAGE)
+    return INSTANCES * MEMBERS * MONTH / WHOLE_JOURNALS_SECONDS * ceil(entries / PAGE)
 
 
 def sweeps(size: float) -> float:
@@ -188,7 +196,7 @@ def standing(size: float, public: bool) -> Iterator[Line]:
 def upkeep(size: float) -> Iterator[Line]:
     """Yield what the array asks of itself while nobody uses it."""
     yield asked("looks at members", get=INSTANCES * PROCESSES * MEMBERS * LOOKS)
-    yield asked("looks at journals", lists=heads(size))
+    yield asked("looks at journals", get=ends(), lists=listings(size))
     yield asked("sweeps", lists=sweeps(size))
     yield asked("scrub", get=size / FILE * (MEMBERS + 1))
 

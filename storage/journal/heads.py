@@ -130,6 +130,9 @@ def agree(array: Array) -> str | None:
     """Return a sentence unless every reachable member's head is the database's."""
     with db.engine.connect() as connection:
         before = chain.read(connection)
+    owed = any(one.held < before.number for one in within_reach(array))
+    if not owed and look_right(array):
+        return None
     for one in _compare(array):
         label = array.label(one.look.slot)
         if one.ahead:

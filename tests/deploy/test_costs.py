@@ -86,12 +86,13 @@ def test_instances_end_a_scrub_before_there_is_an_alarm() -> None:
         assert "2 x 730 h of c6i.large" in bill[0].how
 
 
-def test_a_journal_is_listed_as_a_whole() -> None:
-    """Every 180 s, by each of two workers, on each of four members."""
-    once = 2 * 4 * 30 * 86_400 / 180
-    assert costs.heads(0) == once * 5  # 4 MiB of entries come before a snapshot
+def test_journals_are_listed_daily_and_their_ends_looked_at_meanwhile() -> None:
+    """Each of two workers asks each of four members twice every 180 s."""
+    assert costs.ends() == 2 * 2 * 4 * 30 * 86_400 / 180
+    once = 2 * 4 * 30
+    assert costs.listings(0) == once * 5  # 4 MiB of entries come before a snapshot
     held = 2_500_000 * growth.SNAPSHOT / costs.ENTRY
-    assert costs.heads(10**13) == pytest.approx(once * held / 1000, rel=0.01)
+    assert costs.listings(10**13) == pytest.approx(once * held / 1000, rel=0.01)
 
 
 def test_the_entries_of_a_file_that_comes_and_goes_alone(
