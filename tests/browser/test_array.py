@@ -244,7 +244,8 @@ def test_its_forms_go_on_after_signing_in_in_another_tab(
 
 
 def test_a_page_that_is_not_renewed_says_so(seat: Seat) -> None:
-    page = seat().page
+    desk = seat()
+    page = desk.page
     notice = page.locator("[data-stale]")
     expect(notice).to_be_hidden()
     page.evaluate("window.kept = true")
@@ -267,6 +268,7 @@ def test_a_page_that_is_not_renewed_says_so(seat: Seat) -> None:
     page.unroute_all()
     expect(notice).to_be_hidden()
     assert page.evaluate("window.kept")
+    desk.errors.clear()
 
 
 def test_everything_works_without_scripts(seat: Seat, site: Site) -> None:

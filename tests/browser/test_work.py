@@ -85,6 +85,9 @@ def test_what_became_of_a_lost_answer_is_not_made_up(desk: Desk) -> None:
         assert route.fetch().status == 200
         route.abort()
 
+    def refuse(route: Route) -> None:
+        route.fulfill(status=status, content_type="text/html", body="<h1>No</h1>")
+
     page.route("**/rename", lose)
     desk.act("a.txt", "Rename")
     page.fill("#rename-name", "b.txt")
@@ -92,8 +95,7 @@ def test_what_became_of_a_lost_answer_is_not_made_up(desk: Desk) -> None:
     expect(problem).to_contain_text("it is not known whether this was done")
     for status, said in ((502, "It is not known"), (413, "Nothing was changed")):
         page.unroute_all()
-        answer = {"status": status, "content_type": "text/html", "body": "<h1>No</h1>"}
-        page.route("**/rename", lambda route, answer=answer: route.fulfill(**answer))
+        page.route("**/rename", refuse)
         page.keyboard.press("Enter")
         expect(problem).to_contain_text(f"with an error ({status}). {said}")
     page.reload()
@@ -123,6 +125,7 @@ def test_move_a_selection_and_take_it_back(desk: Desk) -> None:
 def test_a_move_without_a_session_says_so(desk: Desk) -> None:
     page = desk.page
     desk.make_folder("Box")
+    desk.make_folder("Shelf")
     cookies = page.context.cookies()
     page.context.clear_cookies()
     desk.act("Box", "Move")
@@ -132,7 +135,7 @@ def test_a_move_without_a_session_says_so(desk: Desk) -> None:
     desk.act("Box", "Move")
     chooser = page.locator("dialog[open]")
     page.context.clear_cookies()
-    chooser.get_by_role("link", name="Files").click()
+    chooser.get_by_role("link", name="Shelf").click()
     expect(chooser.locator("[data-problem]")).to_have_text(said)
 
 

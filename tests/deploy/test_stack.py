@@ -244,7 +244,8 @@ def test_an_instance_installs_a_checked_archive(stack: Stack) -> None:
 
 def test_assets_may_have_a_name_of_their_own(account: None) -> None:
     arn = f"arn:aws:acm:{REGION}:111122223333:certificate/static"
-    stack = Stack(StaticDomainName="static.example.org", StaticCertificateArn=arn)
+    given = {"StaticDomainName": "static.example.org", "StaticCertificateArn": arn}
+    stack = Stack("named", **given)
     known = environment(stack.script(), SITE_ENV)
     assert known["HOLDFAST_STATIC_URL"] == "https://static.example.org/static"
 
