@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -362,8 +363,9 @@ def test_an_entry_that_comes_during_a_glance_is_no_later_one(
 def test_a_worker_lists_journals_once_a_day_and_glances_meanwhile(
     written: Store, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = [time.monotonic()]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    now = [1000.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr("storage.worker.time", clock)
     worker = Worker()
     for _ in range(2):
         worker.tick()

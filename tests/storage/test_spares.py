@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -96,7 +97,8 @@ def test_a_member_that_another_host_reaches_is_not_gone(
 ) -> None:
     """Then it is this host that is cut off, and its word must not end a member."""
     now = [1000.0]
-    monkeypatch.setattr(upkeep.time, "monotonic", lambda: now[0])
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr(upkeep, "time", clock)
     membership.add_spare("file:members/spare")
     store.lose(2)
     array = _look(store)
