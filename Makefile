@@ -62,7 +62,7 @@ soak-%:
 		$(PY) -m pytest -n $(or $(WORKERS),auto) --dist load -q -rP --timeout 14400 $($*)
 
 mutants: $(DEV) ## put bugs into copies of the tree: each has to be noticed
-	$(PY) tests/mutants/run.py $(MUTANT)
+	$(PY) tests/mutants/run.py $(if $(MUTANT),"$(MUTANT)")
 
 lint: $(DEV) ## check format and style
 	$(PY) -m ruff format --check .
