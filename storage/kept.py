@@ -51,13 +51,19 @@ def note(array: Array, pairs: Pairs) -> None:
         return
     with transaction() as session:
         locked = maps.lock(session)
-        known = counts(session)
+        members = {member for _, member in pairs}
+        known = {member for member in members if _keeps_any(session, member)}
         pairs = owe_again(locked, pairs)
         _put_off(session, pairs)
-        for member in sorted({member for _, member in pairs} - set(known)):
+        for member in sorted({member for _, member in pairs} - known):
             seat = array.seat(member)
             slot = None if seat is None else seat[1]
             history.note(session, "member_keeps", slot=slot, member=member)
+
+
+def _keeps_any(session: maps.AnySession, member: UUID) -> bool:
+    found = select(Debt.id).where(Debt.member_uuid == member, _IS_TOMBSTONE, _IS_KEPT)
+    return session.scalar(found.limit(1)) is not None
 
 
 def _put_off(session: maps.AnySession, pairs: Pairs) -> None:
@@ -98,9 +104,9 @@ def is_worth_a_try() -> ColumnElement[bool]:
     return or_(~_IS_KEPT, Debt.due_at <= claimed, *too_late)
 
 
-def counts(session: maps.AnySession | None = None) -> dict[UUID, int]:
+def counts() -> dict[UUID, int]:
     """Return how many purged blobs members keep; who keeps none is left out."""
-    rows = (session or db.session).execute(
+    rows = db.session.execute(
         select(Debt.member_uuid, func.count())
         .where(_IS_KEPT)
         .group_by(Debt.member_uuid)
