@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from support.usage import MIB, Sample, growth, kept, peak
+from support.usage import MIB, Sample, Usage, growth, kept, peak
 
 LOOKS = 720
 
@@ -43,3 +43,21 @@ def test_memory_that_is_never_given_back_shows() -> None:
     assert abs(growth(_samples([37] * LOOKS, steady))) < 0.3
     more = [size + number / LOOKS * 5 for number, size in enumerate(steady)]
     assert growth(_samples([37] * LOOKS, more)) == pytest.approx(3.5, abs=0.4)
+
+
+def test_a_step_of_one_instance_is_no_growth_of_its_kind() -> None:
+    """Two that are steady, and one that is larger after a moment of much work."""
+    dice = random.Random(5)
+    steady = [142 + dice.random() for _ in range(LOOKS)]
+    step = [size + 1.5 * (number > LOOKS * 0.8) for number, size in enumerate(steady)]
+    usage = Usage([])
+    for name, sizes in (("0", steady), ("1", steady), ("2", step)):
+        usage.seen[f"{name} worker"] = _samples([37] * LOOKS, sizes)
+    assert growth(usage.seen["2 worker"]) > 2.0
+    assert growth(usage.together()["worker"]) < 1.5
+    leak = [size + number / LOOKS * 5 for number, size in enumerate(steady)]
+    for name in "012":
+        usage.seen[f"{name} worker"] = _samples([37] * LOOKS, leak)
+    assert growth(usage.together()["worker"]) > 2.0
+    assert usage.together()["worker"][0].files == 3 * 37
+    assert "all worker: +3" in usage.told()[0]

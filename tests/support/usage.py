@@ -58,15 +58,44 @@ class Usage:
                 if sample is not None:
                     self.seen.setdefault(f"{number} {part}", []).append(sample)
 
+    def together(self) -> dict[str, list[Sample]]:
+        """Return the looks by kind of part, summed over the instances.
+
+        What a process keeps for ever it keeps on all of them; a step of one, after a
+        moment of much work, is its own.
+        """
+        kinds = {name.split()[1] for name in self.seen}
+        return {
+            kind: [_sum(looks) for looks in zip(*self._all(kind), strict=False)]
+            for kind in sorted(kinds)
+        }
+
+    def _all(self, kind: str) -> list[list[Sample]]:
+        return [some for name, some in self.seen.items() if name.split()[1] == kind]
+
     def told(self) -> list[str]:
         """Return a line for each part: what it had now and then, and its growth."""
-        return [
+        kinds = [
+            f"all {kind}: {growth(samples):+.1f} % an hour in the second half"
+            for kind, samples in self.together().items()
+        ]
+        return kinds + [
             f"{part}: {_now_and_then(samples)} MiB (threads), {growth(samples):+.1f} % "
             f"an hour in the second half; {samples[-1].files} files, at rest "
             f"{kept(samples):+g}, at most {max(one.files for one in samples)}; "
             f"{len(restarts(samples))} restarts"
             for part, samples in self.seen.items()
         ]
+
+
+def _sum(looks: tuple[Sample, ...]) -> Sample:
+    return Sample(
+        looks[0].at,
+        tuple(pid for one in looks for pid in one.processes),
+        sum(one.resident for one in looks),
+        sum(one.files for one in looks),
+        sum(one.threads for one in looks),
+    )
 
 
 def _now_and_then(samples: list[Sample]) -> str:
